@@ -1,0 +1,3 @@
+"""cxrserve: chest radiographs in, findings out. Research use only, not a medical device."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,147 @@
+"""`model.yaml`: what a model package says about itself, checked at the border by pydantic."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+Version = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+){0,2}$")]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Code(_Part):
+    """A coded concept, e.g. SNOMED CT 233604007 |Pneumonia|."""
+
+    system: Literal["SCT", "DCM", "RADLEX"]
+    value: str
+    meaning: str
+
+
+class Label(_Part):
+    """One output of the network.
+
+    `trained` is false for a class that no trustworthy data trained: it is answered with null.
+    `finding` is false for a class that says nothing was found (`normal`).
+    """
+
+    name: Annotated[str, Field(min_length=1)]
+    code: Code | None = None
+    finding: bool = True
+    trained: bool = True
+
+
+class Input(_Part):
+    """How a radiograph becomes the network's `pixels` (uint8 `[N, 1, side, side]`).
+
+    `fit`: `stretch` ignores the aspect ratio, `pad` keeps it on black, `crop` takes the centre.
+    """
+
+    side: Annotated[int, Field(ge=32, le=2048)]
+    fit: Literal["stretch", "pad", "crop"] = "stretch"
+
+
+class Calibration(_Part):
+    """Temperature scaling (Guo et al. 2017): activation(logit / temperature)."""
+
+    method: Literal["none", "temperature"] = "none"
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+
+
+class Graph(_Part):
+    """One ONNX file of the package.
+
+    `parity` is the largest absolute difference of a logit to the fp32 reference, seen at export.
+    """
+
+    file: str
+    precision: Literal["fp32", "fp16", "int8"]
+    sha256: Sha256
+    parity: Annotated[float, Field(ge=0)] = 0.0
+
+    @field_validator("file")
+    @classmethod
+    def _stays_inside_the_package(cls, file: str) -> str:
+        path = PurePosixPath(file)
+        if path.is_absolute() or len(path.parts) != 1 or path.name in ("", ".", ".."):
+            raise ValueError(f"{file!r} must be a plain file name inside the package")
+        return file
+
+
+class Interval(_Part):
+    """A figure with its 95 % confidence interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+class Metric(_Part):
+    """One figure of merit: `name` of what, for which `label`, on which `split` of which data."""
+
+    name: str
+    label: str
+    split: str
+    interval: Interval
+    images: int
+    operating_point: str | None = None
+
+
+class Provenance(_Part):
+    """What made the network: data, recipe and code, by digest where there is a file."""
+
+    data: str
+    population: str
+    data_manifest_sha256: Sha256 | None = None
+    recipe_sha256: Sha256 | None = None
+    code_version: str
+    seed: int | None = None
+
+
+class Manifest(_Part):
+    """The whole of `model.yaml` (design decision 2)."""
+
+    schema_version: Literal[1] = 1
+    name: Name
+    version: Version
+    task: Literal["multi-class", "multi-label", "segmentation", "gate"]
+    description: str
+    labels: Annotated[tuple[Label, ...], Field(min_length=1)]
+    input: Input
+    activation: Literal["softmax", "sigmoid"]
+    calibration: Calibration = Calibration()
+    operating_points: dict[str, dict[str, float]] = Field(default_factory=dict)
+    default_operating_point: str | None = None
+    age_bands: tuple[str, ...] = ()
+    graphs: Annotated[tuple[Graph, ...], Field(min_length=1)]
+    files: dict[str, Sha256] = Field(default_factory=dict)
+    metrics: tuple[Metric, ...] = ()
+    provenance: Provenance
+    licence: str
+    intended_use: str
+    limitations: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _names_agree(self) -> Manifest:
+        names = [label.name for label in self.labels]
+        if len(set(names)) != len(names):
+            raise ValueError(f"labels repeat: {names}")
+        for point, thresholds in self.operating_points.items():
+            unknown = set(thresholds) - set(names)
+            if unknown:
+                raise ValueError(f"operating point {point!r} names unknown labels {sorted(unknown)}")
+            wrong = {k: v for k, v in thresholds.items() if not 0 <= v <= 1}
+            if wrong:
+                raise ValueError(f"operating point {point!r} has thresholds outside 0..1: {wrong}")
+        default = self.default_operating_point
+        if default is not None and default not in self.operating_points:
+            raise ValueError(f"default operating point {default!r} is not among the operating points")
+        if len({graph.precision for graph in self.graphs}) != len(self.graphs):
+            raise ValueError("each precision may name one graph only")
+        return self
