@@ -97,7 +97,7 @@ class MobileNetV2(nn.Module):
 
 
 class InvertedResidual(nn.Module):
-    """Expand with 1×1, filter each channel with 3×3, project back; add the input if shapes agree."""
+    """Expand by 1×1, filter each channel by 3×3, project back, add the input if shapes agree."""
 
     def __init__(self, channels: int, out: int, *, expansion: int, stride: int) -> None:
         super().__init__()
@@ -146,7 +146,7 @@ def normalised(pixels: Tensor) -> Tensor:
 
 
 def _padded_for_stride_2(image: Tensor) -> Tensor:
-    """Keras's `correct_pad` for 3×3: an even side is padded behind only, an odd one on both sides."""
+    """Keras's `correct_pad` for 3×3: even sides are padded behind, odd ones on both ends."""
     height, width = image.shape[-2:]
     return functional.pad(image, (width % 2, 1, height % 2, 1))
 
