@@ -1,0 +1,58 @@
+"""The process that reads DICOM files for `sandbox.py`: one after the other, from stdin to stdout."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import sys
+from typing import IO
+
+import numpy as np
+
+from cxrserve.errors import CxrError
+from cxrserve.radiograph.dicom import read_dicom
+from cxrserve.radiograph.limits import Limits
+from cxrserve.radiograph.sandbox import LENGTHS, answer_of, answer_of_error
+
+
+def main() -> None:
+    """Serve until stdin ends; `argv[1]` is the address space in bytes."""
+    # The terminal's Ctrl-C is for the service, which then drains and closes our stdin.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    memory_bytes = int(sys.argv[1])
+    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    # Codecs print to stdout too; the answers need a channel that is only theirs.
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    while _serve_one(sys.stdin.buffer, answers):
+        pass
+
+
+def _serve_one(requests: IO[bytes], answers: IO[bytes]) -> bool:
+    lengths = requests.read(LENGTHS.size)
+    if len(lengths) < LENGTHS.size:
+        return False
+    header_length, data_length = LENGTHS.unpack(lengths)
+    limits = Limits(**json.loads(requests.read(header_length)))
+    data = requests.read(data_length)
+    pixels = memoryview(b"")
+    try:
+        radiograph = read_dicom(data, limits)
+        answer = answer_of(radiograph)
+        pixels = np.ascontiguousarray(radiograph.pixels).data
+    except CxrError as error:
+        answer = answer_of_error(error)
+    header = json.dumps(answer).encode()
+    answers.write(LENGTHS.pack(len(header), pixels.nbytes))
+    answers.write(header)
+    answers.write(pixels)
+    answers.flush()
+    return True
+
+
+if __name__ == "__main__":
+    main()
