@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from copy import deepcopy
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
@@ -84,6 +85,18 @@ class MobileNetV2(nn.Module):
             self.last(self.blocks(functional.relu6(self.stem(image))))
         )
         return features
+
+    def logits_with_frozen(self, pixels: Tensor, frozen_blocks: int) -> Tensor:
+        """Logits `[N, K]` for training, without gradients for the stem and the first blocks.
+
+        The early blocks work at the highest resolution and cost most of a training step; with
+        `frozen_blocks` 0 everything is trained, the stem too.
+        """
+        with torch.set_grad_enabled(frozen_blocks == 0 and torch.is_grad_enabled()):
+            early = self.blocks[:frozen_blocks](functional.relu6(self.stem(normalised(pixels))))
+        features = functional.relu6(self.last(self.blocks[frozen_blocks:](early)))
+        logits: Tensor = self.head(self.dropout(features.mean(dim=(2, 3))))
+        return logits
 
     def convolutions(self) -> Iterator[tuple[str, str, ConvNorm]]:
         """Every convolution with the names that Keras gives it and its normalisation."""

@@ -1,0 +1,119 @@
+"""`cxrserve train`, `evaluate` and `export`: torch is imported when one of them runs."""
+
+# ruff: noqa: PLC0415 - a late import is what keeps torch out of every other command
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+
+from cxrserve.errors import CxrError
+
+_NEEDED = ("torch", "h5py", "sklearn", "matplotlib", "onnx", "onnxscript")
+
+RecipeName = Annotated[
+    str,
+    typer.Option("--recipe", help="Name of a recipe of the package, or a path to a .yaml file."),
+]
+Data = Annotated[
+    Path,
+    typer.Option(
+        "--data", envvar="CXRSERVE_DATA_DIR", help="Folder with manifest.csv and the images."
+    ),
+]
+Run = Annotated[
+    Path | None, typer.Option("--out", help="Folder of the run; default: runs/<recipe's name>.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add `train`, `evaluate` and `export` to the command."""
+    app.command("train")(_train)
+    app.command("evaluate")(_evaluate)
+    app.command("export")(_export)
+
+
+def _train(
+    recipe: RecipeName,
+    data: Data,
+    out: Run = None,
+    resume: Annotated[bool, typer.Option(help="Go on where a stopped run was.")] = True,
+) -> None:
+    """Train the network of a recipe."""
+    with _trainer():
+        from cxrserve.training.recipe import read_recipe
+        from cxrserve.training.train import train
+
+        read = read_recipe(recipe)
+        checkpoint = train(read, data=data, out=_run(out, read.name), resume=resume)
+        typer.echo(f"best checkpoint: {checkpoint}")
+
+
+def _evaluate(recipe: RecipeName, data: Data, out: Run = None) -> None:
+    """Calibrate and measure a trained network on the test split."""
+    with _trainer():
+        from cxrserve.training.evaluate import evaluate
+        from cxrserve.training.recipe import read_recipe
+
+        read = read_recipe(recipe)
+        for metric in evaluate(read, data=data, run=_run(out, read.name)).metrics:
+            point = f" at {metric.operating_point}" if metric.operating_point else ""
+            figure = metric.interval
+            typer.echo(
+                f"{metric.name}{point} [{metric.split}, {metric.images} images]: "
+                f"{figure.value:.4f} ({figure.low:.4f}–{figure.high:.4f})"
+            )
+
+
+def _export(
+    recipe: RecipeName,
+    data: Data,
+    out: Run = None,
+    package: Annotated[
+        Path | None, typer.Option(help="Folder to write; default: models/<recipe's name>.")
+    ] = None,
+) -> None:
+    """Write the model package of an evaluated run."""
+    with _trainer():
+        from cxrserve.training.export import export
+        from cxrserve.training.recipe import read_recipe
+
+        read = read_recipe(recipe)
+        folder = package or Path("models") / read.name
+        manifest = export(read, data=data, run=_run(out, read.name), package=folder)
+        typer.echo(f"{manifest.name} {manifest.version} written to {folder}")
+
+
+def _run(out: Path | None, name: str) -> Path:
+    return out or Path("runs") / name
+
+
+@contextmanager
+def _trainer() -> Iterator[None]:
+    """Say what is missing, log to the terminal, and end a named error with its advice."""
+    missing = [name for name in _NEEDED if find_spec(name) is None]
+    if missing:
+        typer.echo(
+            f"training needs {', '.join(missing)}: install the extra with "
+            "`pip install 'cxrserve[train]'`",
+            err=True,
+        )
+        raise typer.Exit(1)
+    logging.basicConfig(
+        level=logging.INFO,
+        format="%(message)s",
+        handlers=[RichHandler(console=Console(stderr=True), show_path=False)],
+    )
+    try:
+        yield
+    except CxrError as error:
+        typer.echo(f"{error.detail}\n{error.advice}".rstrip(), err=True)
+        raise typer.Exit(1) from error
