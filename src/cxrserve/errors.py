@@ -1,21 +1,21 @@
 """The one tree of errors; `api/problems.py` maps it to HTTP, and later to gRPC.
 
-    CxrError
-    ├── BadRequest                 the request itself is malformed
-    │   ├── EmptyUpload
-    │   ├── NoImagePart
-    │   ├── SeveralImages
-    │   └── UnknownOption          a query value outside its list
-    ├── UploadTooLarge             a limit was reached before memory was spent
-    ├── UnsupportedUpload          a kind of file that is not read here
-    ├── UnreadableImage            the right kind of file, but it cannot be read
-    ├── NotReadableAsChest         the quality gate refused it, with reasons
-    ├── ModelNotFound
-    ├── Overloaded                 refused now, with the time to come back
-    ├── DeadlineExceeded
-    ├── NotReady                   before warm-up or while draining
-    ├── BrokenPackage              a model package that cannot be trusted or run
-    └── EngineFailure              the network ran and failed
+CxrError
+├── BadRequest                 the request itself is malformed
+│   ├── EmptyUpload
+│   ├── NoImagePart
+│   ├── SeveralImages
+│   └── UnknownOption          a query value outside its list
+├── UploadTooLarge             a limit was reached before memory was spent
+├── UnsupportedUpload          a kind of file that is not read here
+├── UnreadableImage            the right kind of file, but it cannot be read
+├── NotReadableAsChest         the quality gate refused it, with reasons
+├── ModelNotFound
+├── Overloaded                 refused now, with the time to come back
+├── DeadlineExceeded
+├── NotReady                   before warm-up or while draining
+├── BrokenPackage              a model package that cannot be trusted or run
+└── EngineFailure              the network ran and failed
 """
 
 from __future__ import annotations

@@ -135,13 +135,17 @@ class Manifest(_Part):
         for point, thresholds in self.operating_points.items():
             unknown = set(thresholds) - set(names)
             if unknown:
-                raise ValueError(f"operating point {point!r} names unknown labels {sorted(unknown)}")
+                raise ValueError(
+                    f"operating point {point!r} names unknown labels {sorted(unknown)}"
+                )
             wrong = {k: v for k, v in thresholds.items() if not 0 <= v <= 1}
             if wrong:
                 raise ValueError(f"operating point {point!r} has thresholds outside 0..1: {wrong}")
         default = self.default_operating_point
         if default is not None and default not in self.operating_points:
-            raise ValueError(f"default operating point {default!r} is not among the operating points")
+            raise ValueError(
+                f"default operating point {default!r} is not among the operating points"
+            )
         if len({graph.precision for graph in self.graphs}) != len(self.graphs):
             raise ValueError("each precision may name one graph only")
         return self

@@ -31,7 +31,8 @@ class AgeBand(StrEnum):
     @classmethod
     def of_years(cls, years: float) -> AgeBand:
         """The band that holds an age in years."""
-        for limit, band in ((2, cls.INFANT), (12, cls.CHILD), (18, cls.ADOLESCENT), (65, cls.ADULT)):
+        bands = ((2, cls.INFANT), (12, cls.CHILD), (18, cls.ADOLESCENT), (65, cls.ADULT))
+        for limit, band in bands:
             if years < limit:
                 return band
         return cls.SENIOR

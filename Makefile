@@ -1,0 +1,57 @@
+# `make serve` sets up and serves; `make test` sets up and checks everything.
+
+PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(shell command -v $(name))))
+VENV := .venv
+DEV := .venv-dev
+export BENTOML_DO_NOT_TRACK := True
+
+.PHONY: serve test install install-dev lint types check models bento footprint clean
+
+serve: install
+	$(VENV)/bin/cxrserve serve
+
+# The tests run from the development environment; the service they start runs from the serving
+# one, so that they prove it needs no torch.
+test: install install-dev
+	.ci/debian-packages
+	$(MAKE) lint types
+	CXRSERVE_SERVING_PYTHON=$(abspath $(VENV))/bin/python $(DEV)/bin/python -m pytest
+
+lint:
+	$(DEV)/bin/ruff check .
+	$(DEV)/bin/ruff format --check .
+
+types:
+	$(DEV)/bin/mypy
+
+install: $(VENV)/.installed
+install-dev: $(DEV)/.installed
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	.ci/virtual-environment $(PYTHON) $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable .
+	@touch $@
+
+$(DEV)/.installed: pyproject.toml constraints.txt constraints-dev.txt
+	.ci/virtual-environment $(PYTHON) $(DEV)
+	$(DEV)/bin/python -m pip install --quiet --constraint constraints.txt \
+		--constraint constraints-dev.txt --editable '.[train,dev]'
+	@touch $@
+
+# Remakes the committed packages; DATA is a folder with a manifest.csv (docs/training.md).
+models: install-dev
+	$(DEV)/bin/cxrserve train --recipe pneumonia-mobilenetv2 --data $(DATA)
+	$(DEV)/bin/cxrserve evaluate --recipe pneumonia-mobilenetv2 --data $(DATA)
+	$(DEV)/bin/cxrserve export --recipe pneumonia-mobilenetv2 --data $(DATA)
+
+bento: install
+	rm -rf dist
+	$(VENV)/bin/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+	$(VENV)/bin/python -m bentoml build
+
+# Prints the table of docs/footprint.md.
+footprint: install
+	$(VENV)/bin/python load_tests/footprint.py
+
+clean:
+	rm -rf $(VENV) $(DEV) dist build runs

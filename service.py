@@ -1,0 +1,48 @@
+"""The BentoML service: wiring only. `cxrserve serve` or `bentoml serve` runs it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import Any
+
+# Nothing leaves the hospital; this must be set before BentoML looks.
+os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
+
+import bentoml
+
+from cxrserve.api import bento_io
+from cxrserve.api.rest import create_app
+from cxrserve.observability.logs import configure_logging
+from cxrserve.runtime import Runtime
+from cxrserve.settings import Settings
+
+settings = Settings()
+runtime = Runtime(settings)
+app = create_app(runtime)
+
+
+# One worker: several would split the queue. BentoML's own timeout stands behind our deadlines.
+@bentoml.service(name="cxrserve", workers=1, traffic={"timeout": 630})
+@bentoml.asgi_app(app)
+class CxrServe:
+    """Chest radiographs in, findings out. Research use only."""
+
+    @bentoml.on_startup
+    async def start(self) -> None:
+        configure_logging(settings.log_level)
+        # In the background, so that /livez answers while /readyz still says no.
+        self._starting = asyncio.create_task(runtime.start())
+
+    @bentoml.on_shutdown
+    async def stop(self) -> None:
+        self._starting.cancel()
+        await runtime.stop()
+
+    async def __is_ready__(self) -> bool:
+        return runtime.is_ready
+
+    @bentoml.api(input_spec=bento_io.ImageInput, route="/predict")
+    async def predict(self, image: Any) -> dict[str, Any]:
+        """Read one chest radiograph with the default models."""
+        return await bento_io.answer(runtime, app.state.admission, image)

@@ -1,0 +1,87 @@
+"""OpenAPI examples, and `/docs` from files on this machine: nothing is fetched from outside."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import bentoml
+from fastapi import FastAPI
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import HTMLResponse
+from starlette.staticfiles import StaticFiles
+
+from cxrserve.api.problems import MEDIA_TYPE
+
+# BentoML ships Swagger UI; a second copy of it would only go stale.
+_SWAGGER = Path(bentoml.__file__).parent / "_internal" / "server" / "static_content"
+_ASSETS = "/docs-assets"
+_NO_ICON = "data:,"
+
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+
+PREDICT_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "description": (
+            "One image, as the raw body or as the multipart part `image`. What it is decides, "
+            "not what it is called. Make one to try with `cxrserve phantom out.png`."
+        ),
+        "content": {
+            "image/jpeg": _BINARY,
+            "image/png": _BINARY,
+            "application/dicom": _BINARY,
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["image"],
+                    "properties": {"image": {"type": "string", "format": "binary"}},
+                }
+            },
+        },
+    }
+}
+
+
+def _problem(status: int, code: str, detail: str, **more: Any) -> dict[str, Any]:
+    example = {
+        "type": f"urn:cxrserve:problem:{code}",
+        "status": status,
+        "detail": detail,
+        "code": code,
+        **more,
+    }
+    return {"description": detail, "content": {MEDIA_TYPE: {"example": example}}}
+
+
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    400: _problem(400, "empty_upload", "the request has no body"),
+    404: _problem(404, "model_not_found", "no model 'x' is loaded"),
+    413: _problem(413, "too_large", "the upload has more than 67108864 bytes"),
+    415: _problem(415, "unsupported_media_type", "the upload is a PDF document"),
+    422: _problem(
+        422,
+        "not_readable_as_chest",
+        "the pixels do not look like a frontal chest radiograph",
+        reasons=["not_a_chest"],
+        advice="send a frontal chest radiograph, or ask with force=true",
+    ),
+    429: _problem(429, "overloaded", "256 requests are waiting already"),
+    503: _problem(503, "not_ready", "the service is starting"),
+    504: _problem(504, "deadline_exceeded", "no answer within 500 ms"),
+}
+
+
+def mount(app: FastAPI) -> None:
+    """Serve `/docs`."""
+    app.mount(_ASSETS, StaticFiles(directory=_SWAGGER), name="docs-assets")
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> HTMLResponse:
+        return get_swagger_ui_html(
+            openapi_url=app.openapi_url or "",
+            title=f"{app.title} API",
+            swagger_js_url=f"{_ASSETS}/swagger-ui-bundle.js",
+            swagger_css_url=f"{_ASSETS}/swagger-ui.css",
+            swagger_favicon_url=_NO_ICON,
+        )

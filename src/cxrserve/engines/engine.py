@@ -1,0 +1,47 @@
+"""What runs a network: one protocol, whatever is behind it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """What the graph contract promises for N images (design decision 3).
+
+    Attributes:
+        logits: float32 `[N, K]`.
+        cam: float32 `[N, K, h, w]`, with `mean(cam) + bias == logit`.
+    """
+
+    logits: NDArray[np.float32]
+    cam: NDArray[np.float32]
+
+
+class Engine(Protocol):
+    """Runs batches of one model. `run` may be called from several threads at once."""
+
+    @property
+    def name(self) -> str:
+        """What answers call it: engine, device and precision, e.g. `onnxruntime-cpu-fp32`."""
+
+    @property
+    def bias(self) -> NDArray[np.float32]:
+        """The head's bias `[K]`: what is added to a map's mean to give its logit."""
+
+    def run(self, pixels: NDArray[np.uint8]) -> Outputs:
+        """Run one batch.
+
+        Args:
+            pixels: uint8 `[N, 1, side, side]`.
+
+        Raises:
+            EngineFailure: the runtime failed, or gave something that is not finite.
+        """
+
+    def close(self) -> None:
+        """Free what the engine holds."""

@@ -1,0 +1,49 @@
+"""Prometheus metrics; BentoML serves them at `/metrics`. Labels are codes, never patient data."""
+
+from __future__ import annotations
+
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram
+
+from cxrserve.answer import Answer
+from cxrserve.errors import CxrError, NotReadableAsChest, UnreadableImage
+
+_BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+
+
+class Metrics:
+    """What is counted of answers and refusals."""
+
+    def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
+        self._requests = Counter(
+            "cxrserve_requests", "Requests by how they ended", ["outcome"], registry=registry
+        )
+        self._reasons = Counter(
+            "cxrserve_image_remarks",
+            "Remarks of the reader and the quality gate",
+            ["code"],
+            registry=registry,
+        )
+        self._stages = Histogram(
+            "cxrserve_stage_seconds",
+            "Time of each stage of an answered request",
+            ["stage"],
+            buckets=_BUCKETS_S,
+            registry=registry,
+        )
+
+    def answered(self, answer: Answer) -> None:
+        """Count an answer and its stages."""
+        self._requests.labels("answered").inc()
+        for remark in (*answer.image.warnings, *answer.image.reasons):
+            self._reasons.labels(remark.code).inc()
+        for stage, milliseconds in answer.timings_ms.model_dump().items():
+            self._stages.labels(stage).observe(milliseconds / 1e3)
+
+    def refused(self, error: CxrError) -> None:
+        """Count a refusal and its reasons."""
+        self._requests.labels(error.code).inc()
+        if isinstance(error, NotReadableAsChest):
+            for code in error.reasons:
+                self._reasons.labels(code).inc()
+        elif isinstance(error, UnreadableImage):
+            self._reasons.labels(error.reason).inc()

@@ -1,0 +1,148 @@
+"""Puts the parts together, once a process: models, gate, reader, queue, predictor."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+
+from cxrserve.batching.queue import InferenceQueue, Priority
+from cxrserve.engines.onnx_cpu import load_onnx_cpu
+from cxrserve.errors import BrokenPackage, CxrError, NotReady
+from cxrserve.models.repository import ModelRepository
+from cxrserve.predictor import Predictor
+from cxrserve.radiograph.gate import QualityGate
+from cxrserve.radiograph.gate_network import load_gate_network
+from cxrserve.radiograph.phantom import draw_phantom
+from cxrserve.radiograph.radiograph import ImageFormat, Radiograph
+from cxrserve.radiograph.reader import read_radiograph
+from cxrserve.radiograph.sandbox import DicomSandbox
+from cxrserve.settings import Settings
+
+_log = logging.getLogger(__name__)
+_WARM_UP_RUNS = 3
+
+
+class Runtime:
+    """Owns everything that lives as long as the process.
+
+    `start` loads and warms up; until it is done, and once `stop` has begun, `predictor` raises
+    `NotReady`.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._predictor: Predictor | None = None
+        self._sandbox: DicomSandbox | None = None
+        self._queue: InferenceQueue | None = None
+        self._decoders: ThreadPoolExecutor | None = None
+        self._why_not_ready = "the service is starting"
+
+    @property
+    def is_ready(self) -> bool:
+        """Models are loaded and warm, and the service is not draining."""
+        return self._predictor is not None
+
+    @property
+    def predictor(self) -> Predictor:
+        """The predictor.
+
+        Raises:
+            NotReady: before warm-up, or while stopping.
+        """
+        if self._predictor is None:
+            raise NotReady(self._why_not_ready, advice="ask again in a few seconds")
+        return self._predictor
+
+    async def start(self) -> None:
+        """Load models, check and warm them, start the DICOM reader.
+
+        Raises:
+            BrokenPackage: no model could be loaded, or the gate is broken; nothing is served then.
+        """
+        settings, started = self.settings, time.monotonic()
+        try:
+            repository = await asyncio.to_thread(
+                ModelRepository.load, settings.models_dir, load_onnx_cpu
+            )
+            gate = await asyncio.to_thread(_load_gate, settings)
+            default_models = _default_models(settings, repository)
+        except CxrError as error:
+            self._why_not_ready = f"the service could not start: {error.detail}"
+            raise
+        self._sandbox = DicomSandbox(
+            processes=settings.dicom_processes, timeout_s=settings.dicom_timeout_s
+        )
+        self._decoders = ThreadPoolExecutor(settings.decode_threads, thread_name_prefix="decode")
+        self._queue = InferenceQueue(
+            workers=settings.inference_threads, size=settings.queue_size, clock=time.monotonic
+        )
+        await asyncio.to_thread(self._sandbox.warm_up)
+        await _warm_up(repository, gate, self._queue, runs=_WARM_UP_RUNS)
+        side = max(model.manifest.input.side for model in repository)
+        limits = settings.limits()
+        limits = replace(limits, jpeg_side=max(limits.jpeg_side, side))
+        read = functools.partial(read_radiograph, limits=limits, dicom_reader=self._sandbox)
+        self._predictor = Predictor(
+            repository=repository,
+            default_models=default_models,
+            read=lambda data, content_type: read(data, content_type=content_type),
+            gate=gate,
+            queue=self._queue,
+            decoders=self._decoders,
+            clock=time.monotonic,
+            default_deadline_ms=settings.default_deadline_ms,
+        )
+        names = ", ".join(repository.names())
+        _log.info("ready after %.1f s with %s", time.monotonic() - started, names)
+
+    async def stop(self) -> None:
+        """Finish what was accepted, then free everything."""
+        predictor, self._predictor = self._predictor, None
+        self._why_not_ready = "the service is shutting down"
+        if self._queue is not None:
+            await self._queue.close()
+        if self._decoders is not None:
+            await asyncio.to_thread(self._decoders.shutdown)
+        if self._sandbox is not None:
+            self._sandbox.close()
+        if predictor is not None:
+            predictor.repository.close()
+
+
+def _load_gate(settings: Settings) -> QualityGate | None:
+    if settings.gate == "off":
+        return None
+    return QualityGate(load_gate_network(settings.models_dir / "gate"))
+
+
+def _default_models(settings: Settings, repository: ModelRepository) -> tuple[str, ...]:
+    if not repository.names():
+        raise BrokenPackage(
+            f"no model could be loaded from {settings.models_dir}",
+            advice="`cxrserve models verify` says what is wrong with each package",
+        )
+    for name in settings.default_models:
+        repository.get(name)
+    return settings.default_models or repository.names()
+
+
+async def _warm_up(
+    repository: ModelRepository, gate: QualityGate | None, queue: InferenceQueue, *, runs: int
+) -> None:
+    phantom = draw_phantom(side=512)
+    if gate is not None:
+        radiograph = Radiograph(pixels=phantom, format=ImageFormat.PNG, width=512, height=512)
+        await asyncio.to_thread(gate.inspect, radiograph)
+    for model in repository:
+        side = model.manifest.input.side
+        pixels = np.ascontiguousarray(np.resize(phantom, (1, side, side)))
+        for _ in range(runs):
+            await queue.submit(
+                model.engine, pixels, priority=Priority.STAT, deadline=time.monotonic() + 600
+            )

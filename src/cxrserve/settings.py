@@ -1,0 +1,95 @@
+"""Every setting, from the environment (`CXRSERVE_…`), with its default and its reason."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from cxrserve.radiograph.limits import MIB, Limits
+
+ENVIRONMENT_PREFIX = "CXRSERVE_"
+
+
+def _models_beside_the_service() -> Path:
+    """`models/` in the working directory, else in the checkout this code lies in."""
+    here = Path("models")
+    checkout = Path(__file__).resolve().parents[2] / "models"
+    return here if here.is_dir() or not checkout.is_dir() else checkout
+
+
+class Settings(BaseSettings):
+    """What is in force; `cxrserve config` prints it and says where each value came from."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENVIRONMENT_PREFIX, frozen=True, extra="ignore", env_ignore_empty=True
+    )
+
+    host: str = Field("0.0.0.0", description="address to listen on (IPv4 or IPv6)")  # noqa: S104
+    http_port: int = Field(3000, ge=1, le=65535, description="HTTP port")
+    grpc_port: int = Field(3001, ge=1, le=65535, description="gRPC port (not served yet)")
+    models_dir: Path = Field(
+        default_factory=_models_beside_the_service, description="folder of model packages"
+    )
+    default_models: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="models asked when a request names none; empty: all but the gate"
+    )
+    gate: Literal["on", "off"] = Field("on", description="refuse what is no readable chest film")
+    decode_threads: int = Field(
+        default_factory=lambda: os.cpu_count() or 1,
+        ge=1,
+        description="images decoded at once; decoding releases the GIL",
+    )
+    inference_threads: int = Field(
+        default_factory=lambda: os.cpu_count() or 1,
+        ge=1,
+        description="networks run at once, one core each: on a CPU batching gains nothing",
+    )
+    dicom_processes: int = Field(
+        2, ge=1, description="DICOM files read at once, each in a process of its own"
+    )
+    dicom_timeout_s: float = Field(
+        10.0, gt=0, description="time one DICOM file may take before its process is ended"
+    )
+    queue_size: int = Field(
+        256, ge=1, description="requests waiting before new ones are refused with 429"
+    )
+    default_deadline_ms: float = Field(
+        30_000, gt=0, description="time for an answer where the request names none"
+    )
+    max_upload_mb: float = Field(64, gt=0, description="size of one upload in MiB")
+    max_pixels: int = Field(100_000_000, gt=0, description="declared rows times columns")
+    max_decoded_mb: float = Field(192, gt=0, description="memory decoding may take, in MiB")
+    jpeg_side: int = Field(
+        512, ge=64, description="large JPEGs are decoded no smaller than this on the shorter side"
+    )
+    shutdown_grace_s: int = Field(
+        30, ge=1, description="seconds that accepted requests get to finish after SIGTERM"
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="least serious message that is logged"
+    )
+
+    @field_validator("default_models", mode="before")
+    @classmethod
+    def _comma_separated(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(name.strip() for name in value.split(",") if name.strip())
+        return value
+
+    def limits(self) -> Limits:
+        """The limits of one image."""
+        return Limits(
+            upload_bytes=int(self.max_upload_mb * MIB),
+            pixels=self.max_pixels,
+            decoded_bytes=int(self.max_decoded_mb * MIB),
+            jpeg_side=self.jpeg_side,
+        )
+
+    def origin(self, name: str) -> str:
+        """Where a setting's value came from: its environment variable or its default."""
+        variable = f"{ENVIRONMENT_PREFIX}{name.upper()}"
+        return variable if os.environ.get(variable) else "default"
