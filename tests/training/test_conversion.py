@@ -40,17 +40,14 @@ def images(real_data: Path) -> torch.Tensor:
 
 
 def keras_original(weights: Path) -> Any:
-    """Keras's own MobileNetV2, in double precision, with the file's weights, assigned by the names of its layers."""
+    """Keras's own MobileNetV2 in double precision, given the file's weights by layer name."""
     os.environ["KERAS_BACKEND"] = "torch"
     keras = pytest.importorskip("keras", reason="the proof needs Keras: pip install keras")
-    usual = keras.config.floatx()
+    # Left so: Keras casts what it is given to this type on every call.
     keras.config.set_floatx("float64")
-    try:
-        original = keras.applications.MobileNetV2(
-            input_shape=(224, 224, 3), alpha=0.35, include_top=False, weights=None
-        )
-    finally:
-        keras.config.set_floatx(usual)
+    original = keras.applications.MobileNetV2(
+        input_shape=(224, 224, 3), alpha=0.35, include_top=False, weights=None
+    )
     order = ("kernel", "depthwise_kernel", "gamma", "beta", "moving_mean", "moving_variance")
     layers = read_layers(weights)
     weighted = [layer for layer in original.layers if layer.weights]

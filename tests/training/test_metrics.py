@@ -61,3 +61,12 @@ def test_films_of_one_patient_widen_the_interval() -> None:
     honest = metrics.interval(statistic, patients, seed=0, resamples=200)
     assert naive.value == honest.value
     assert honest.high - honest.low > 2 * (naive.high - naive.low)
+
+
+def test_a_faultless_test_split_is_no_certainty() -> None:
+    well = np.ones(60, np.bool_)
+    patients = [f"patient-{i // 2}" for i in range(60)]
+    found = metrics.interval_of_share(well, well, patients, seed=0)
+    assert (found.value, found.high) == (1.0, 1.0)
+    # Clopper & Pearson: 30 of 30 patients, two-sided 95 %.
+    assert found.low == pytest.approx(0.8843, abs=1e-4)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,8 +22,11 @@ from cxrserve.training import commands
 from cxrserve.training.datasets import UnusableData
 from cxrserve.training.evaluate import evaluate
 from cxrserve.training.export import checked_parity, export
-from cxrserve.training.recipe import Recipe, UnusableRecipe, read_recipe
+from cxrserve.training.recipe import RECIPES, Recipe, UnusableRecipe, read_recipe
 from cxrserve.training.train import LAST, train, trained_network
+
+# The package's `train` names the function too, so the module is asked for by its name.
+training = sys.modules["cxrserve.training.train"]
 
 
 @dataclass(frozen=True)
@@ -104,7 +108,7 @@ def test_adults_of_another_source_are_counted(made: Made) -> None:
 def test_a_graph_of_another_network_is_refused(made: Made, small_recipe: Recipe) -> None:
     network = trained_network(small_recipe, run=made.run)
     with torch.no_grad():
-        network.head.bias += 0.01
+        network.head.bias.add_(0.01)
     images = np.zeros((2, 1, 64, 64), np.uint8)
     with pytest.raises(BrokenPackage, match="logits of torch and ONNX differ"):
         checked_parity(network, made.package / "model.onnx", images)
@@ -117,17 +121,14 @@ def test_a_resumed_run_ends_with_the_weights_of_an_unbroken_one(
     said["optimisation"]["phases"] = [{"side": 64, "epochs": 2}]
     recipe = Recipe.model_validate(said)
     train(recipe, data=hospital, out=tmp_path / "unbroken")
-
-    from cxrserve.training import train as module
-
-    saved = module._save
+    saved = training._save
 
     def killed_after_saving(*args: object, **kwargs: object) -> None:
-        saved(*args, **kwargs)  # type: ignore[arg-type]
+        saved(*args, **kwargs)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as broken:
-        broken.setattr(module, "_save", killed_after_saving)
+        broken.setattr(training, "_save", killed_after_saving)
         with pytest.raises(KeyboardInterrupt):
             train(recipe, data=hospital, out=tmp_path / "broken")
     train(recipe, data=hospital, out=tmp_path / "broken")
@@ -152,8 +153,6 @@ def test_an_unknown_recipe_says_which_there_are() -> None:
 
 
 def test_every_recipe_of_the_package_can_be_read() -> None:
-    from cxrserve.training.recipe import RECIPES
-
     names = [path.stem for path in RECIPES.glob("*.yaml")]
     assert [read_recipe(name).name for name in names] == names
 

@@ -108,10 +108,10 @@ def _trainer() -> Iterator[None]:
         )
         raise typer.Exit(1)
     logging.basicConfig(
-        level=logging.INFO,
         format="%(message)s",
         handlers=[RichHandler(console=Console(stderr=True), show_path=False)],
     )
+    logging.getLogger("cxrserve").setLevel(logging.INFO)
     try:
         yield
     except CxrError as error:

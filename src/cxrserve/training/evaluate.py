@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from cxrserve.models.manifest import Metric
+from cxrserve.models.manifest import Interval, Metric
 from cxrserve.training import metrics
+from cxrserve.training.baseline import thumbnail_scores
 from cxrserve.training.datasets import (
     Examples,
     Film,
@@ -64,9 +65,9 @@ def evaluate(recipe: Recipe, *, data: Path, run: Path) -> Evaluation:
     names = [label.name for label in recipe.labels]
     splits = {
         split: load_examples(data, films, split, labels=names, how=recipe.input)
-        for split in ("val", "test")
+        for split in ("train", "val", "test")
     }
-    logits = {split: logits_of(network, examples.pixels) for split, examples in splits.items()}
+    logits = {split: logits_of(network, splits[split].pixels) for split in ("val", "test")}
     temperature = round(metrics.fitted_temperature(logits["val"], splits["val"].targets), 4)
     calibrated = {
         split: metrics.probabilities(values, temperature)[:, recipe.finding]
@@ -88,6 +89,7 @@ def evaluate(recipe: Recipe, *, data: Path, run: Path) -> Evaluation:
         films={split: (len(e.targets), len(set(e.patients))) for split, e in splits.items()},
         metrics=(
             *_on_test(recipe, splits["test"], raw, calibrated["test"], thresholds),
+            _thumbnail(recipe, splits["train"], splits["test"]),
             *_elsewhere(recipe, data, network, temperature, thresholds),
         ),
     )
@@ -121,23 +123,45 @@ def _on_test(
 ) -> Iterator[Metric]:
     truth = examples.targets == recipe.finding
 
-    def measured(name: str, statistic: metrics.Statistic, point: str | None = None) -> Metric:
+    def measured(name: str, figure: Interval, point: str | None = None) -> Metric:
         return Metric(
             name=name,
             label=recipe.labels[recipe.finding].name,
             split="test",
-            interval=metrics.interval(statistic, examples.patients, seed=recipe.seed),
+            interval=figure,
             images=len(truth),
             operating_point=point,
         )
 
-    yield measured("auc", partial(metrics.auc, truth, calibrated))
+    def drawn(statistic: metrics.Statistic) -> Interval:
+        return metrics.interval(statistic, examples.patients, seed=recipe.seed)
+
+    def shared(chosen: metrics.Truth, among: metrics.Truth) -> Interval:
+        return metrics.interval_of_share(chosen, among, examples.patients, seed=recipe.seed)
+
+    yield measured("auc", drawn(partial(metrics.auc, truth, calibrated)))
     for point, threshold in thresholds.items():
         positive = calibrated >= threshold
-        yield measured("sensitivity", partial(metrics.share, positive, truth), point)
-        yield measured("specificity", partial(metrics.share, ~positive, ~truth), point)
-    yield measured("ece_uncalibrated", partial(metrics.calibration_error, truth, raw))
-    yield measured("ece", partial(metrics.calibration_error, truth, calibrated))
+        yield measured("sensitivity", shared(positive, truth), point)
+        yield measured("specificity", shared(~positive, ~truth), point)
+    yield measured("ece_uncalibrated", drawn(partial(metrics.calibration_error, truth, raw)))
+    yield measured("ece", drawn(partial(metrics.calibration_error, truth, calibrated)))
+
+
+def _thumbnail(recipe: Recipe, train: Examples, test: Examples) -> Metric:
+    """The AUC of a linear model of thumbnails, which the network's has to be read against."""
+    scores = thumbnail_scores(train, test, finding=recipe.finding)
+    return Metric(
+        name="auc_of_a_thumbnail",
+        label=recipe.labels[recipe.finding].name,
+        split="test",
+        interval=metrics.interval(
+            partial(metrics.auc, test.targets == recipe.finding, scores),
+            test.patients,
+            seed=recipe.seed,
+        ),
+        images=len(test.targets),
+    )
 
 
 def _elsewhere(
@@ -160,10 +184,8 @@ def _elsewhere(
             name="called_positive",
             label=recipe.labels[recipe.finding].name,
             split=f"{source.name} ({source.task}, {source.split})",
-            interval=metrics.interval(
-                partial(metrics.share, positive, everyone),
-                [film.patient for film in films],
-                seed=recipe.seed,
+            interval=metrics.interval_of_share(
+                positive, everyone, [film.patient for film in films], seed=recipe.seed
             ),
             images=len(films),
             operating_point=recipe.default_operating_point,

@@ -7,6 +7,7 @@ where its probability is at least the threshold.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,17 +48,18 @@ def fitted_temperature(logits: Floats, targets: NDArray[np.int64]) -> float:
 def threshold_of(point: OperatingPoint, truth: Truth, probability: Floats) -> float:
     """The threshold that an operating point's rule chooses.
 
-    A point chosen by sensitivity is never stricter than Youden's, and one chosen by specificity
-    never laxer: a network better than both demands would otherwise rule in more than it screens.
+    A demand of x on sensitivity takes the highest threshold that meets it. A network that is better
+    than that goes lower, as long as its specificity is x too, so that a screening point spends its
+    surplus on missing fewer; a demand on specificity mirrors this. Youden's point stays between.
     """
     candidates, sensitivity, specificity = _curve(truth, probability)
     youden = candidates[np.argmax(sensitivity + specificity)]
     if point.rule == "youden":
         return float(youden)
     wanted = point.at_least or 0.0
-    if point.rule == "sensitivity":
-        return float(min(candidates[sensitivity >= wanted].max(), youden))
-    return float(max(candidates[specificity >= wanted].min(initial=1.0), youden))
+    sensitive, specific = candidates[sensitivity >= wanted].max(), candidates[specificity >= wanted]
+    ends = (sensitive, specific.min(), youden)
+    return float(min(ends) if point.rule == "sensitivity" else max(ends))
 
 
 def auc(truth: Truth, probability: Floats, weights: Floats | None = None) -> float:
@@ -109,6 +111,24 @@ def interval(
     # A draw without one of the classes has no figure; among hundreds of patients there is none.
     low, high = np.nanpercentile(resampled, [2.5, 97.5])
     return Interval(value=round(value, 4), low=round(float(low), 4), high=round(float(high), 4))
+
+
+def interval_of_share(
+    chosen: Truth, among: Truth, patients: Sequence[str], *, seed: int
+) -> Interval:
+    """A share with its 95 % interval, by patient.
+
+    Where it is 0 or 1 no draw can differ, and the bootstrap would claim certainty; then the open
+    end is the exact binomial bound (Clopper & Pearson 1934) of as many trials as patients.
+    """
+    found = interval(partial(share, chosen, among), patients, seed=seed)
+    count = len(set(np.asarray(patients)[among]))
+    bound = 0.025 ** (1 / count)
+    if found.value == 1:
+        return found.model_copy(update={"low": round(bound, 4)})
+    if found.value == 0:
+        return found.model_copy(update={"high": round(1 - bound, 4)})
+    return found
 
 
 def _curve(truth: Truth, probability: Floats) -> tuple[Floats, Floats, Floats]:

@@ -90,8 +90,8 @@ class Optimisation(_Part):
 class OperatingPoint(_Part):
     """How a threshold is chosen on the validation split.
 
-    `sensitivity`: the highest threshold with at least that sensitivity; `specificity`: the lowest
-    with at least that specificity; `youden`: the largest sensitivity + specificity - 1.
+    `sensitivity` and `specificity` demand `at_least` that much, `youden` wants the largest
+    sensitivity + specificity - 1; `metrics.threshold_of` has the whole of it.
     """
 
     rule: Literal["sensitivity", "specificity", "youden"]
