@@ -8,6 +8,8 @@ from typing import Any
 
 # Nothing leaves the hospital; this must be set before BentoML looks.
 os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
+# One worker counts in memory; BentoML's multi-process mode would write a file a metric.
+os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
 
 import bentoml
 
@@ -23,7 +25,14 @@ app = create_app(runtime)
 
 
 # One worker: several would split the queue. BentoML's own timeout stands behind our deadlines.
-@bentoml.service(name="cxrserve", workers=1, traffic={"timeout": 630})
+# Its metrics and access log quote raw paths, which may hold names: ours quote route templates.
+@bentoml.service(
+    name="cxrserve",
+    workers=1,
+    traffic={"timeout": 630},
+    metrics={"enabled": False},
+    logging={"access": {"enabled": False}},
+)
 @bentoml.asgi_app(app)
 class CxrServe:
     """Chest radiographs in, findings out. Research use only."""
@@ -43,6 +52,6 @@ class CxrServe:
         return runtime.is_ready
 
     @bentoml.api(input_spec=bento_io.ImageInput, route="/predict")
-    async def predict(self, image: Any) -> dict[str, Any]:
+    async def predict(self, image: Any, ctx: bentoml.Context) -> dict[str, Any]:
         """Read one chest radiograph with the default models."""
-        return await bento_io.answer(runtime, app.state.admission, image)
+        return await bento_io.answer(app, image, ctx.response)

@@ -74,6 +74,7 @@ class Runtime:
             default_models = _default_models(settings, repository)
         except CxrError as error:
             self._why_not_ready = f"the service could not start: {error.detail}"
+            _log.critical("%s. %s", self._why_not_ready, error.advice)
             raise
         self._sandbox = DicomSandbox(
             processes=settings.dicom_processes, timeout_s=settings.dicom_timeout_s

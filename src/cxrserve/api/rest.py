@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import re
-import uuid
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import RedirectResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.routing import Match, Route
 
 from cxrserve import __version__
 from cxrserve.answer import NOTICE, Answer
 from cxrserve.api import api_docs, problems
+from cxrserve.api.envelope import RequestEnvelope, problem_response
 from cxrserve.api.model_views import ModelDetail, ModelList, detail_of, list_of
 from cxrserve.api.uploads import read_upload
 from cxrserve.batching.admission import Admission
@@ -26,8 +25,7 @@ from cxrserve.predictor import Question
 from cxrserve.radiograph.limits import MIB
 from cxrserve.runtime import Runtime
 
-_log = logging.getLogger(__name__)
-_SAFE_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+_ALL_METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 _MOST_INSIDE_BYTES = 256 * MIB
 
 
@@ -51,7 +49,7 @@ def create_app(runtime: Runtime) -> FastAPI:
         requests=runtime.settings.queue_size + runtime.settings.decode_threads,
         upload_bytes=max(_MOST_INSIDE_BYTES, runtime.settings.limits().upload_bytes),
     )
-    app.state.admission = admission
+    app.state.runtime, app.state.metrics, app.state.admission = runtime, metrics, admission
     _handle_errors(app, metrics)
 
     @app.post(
@@ -118,7 +116,32 @@ def create_app(runtime: Runtime) -> FastAPI:
     async def one_model(name: str, version: str | None = None) -> ModelDetail:
         return detail_of(runtime.predictor.repository.get(name, version))
 
+    @app.get("/", include_in_schema=False)
+    async def root() -> Response:
+        # BentoML's own front page would fetch a tag manager from outside.
+        return RedirectResponse("/docs")
+
+    @app.get("/metrics", include_in_schema=False)
+    async def scrape() -> Response:
+        return Response(metrics.exposition(), media_type=metrics.CONTENT_TYPE)
+
+    @app.api_route("/{path:path}", include_in_schema=False, methods=_ALL_METHODS)
+    async def nothing_here(request: Request) -> Response:
+        allowed = _allowed_methods(app, request)
+        if allowed:
+            raise HTTPException(405, "this path takes another method", {"Allow": allowed})
+        raise HTTPException(404, "nothing is served at this path; see /docs")
+
     return app
+
+
+def _allowed_methods(app: FastAPI, request: Request) -> str:
+    methods: set[str] = set()
+    for route in app.routes:
+        match, _ = route.matches(request.scope)
+        if match is Match.PARTIAL and isinstance(route, Route):
+            methods |= route.methods or set()
+    return ", ".join(sorted(methods))
 
 
 async def _unless_gone(request: Request, work: Any) -> Any:
@@ -159,7 +182,7 @@ def _handle_errors(app: FastAPI, metrics: Metrics) -> None:
     async def known(request: Request, error: CxrError) -> Response:
         metrics.refused(error)
         document = problems.problem_of(error, request.state.id)
-        return _problem(document, problems.headers_of(error))
+        return problem_response(document, problems.headers_of(error))
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
@@ -170,7 +193,7 @@ def _handle_errors(app: FastAPI, metrics: Metrics) -> None:
             "; ".join(f"{fault['option']}: {fault['fault']}" for fault in faults), faults=faults
         )
         metrics.refused(unknown)
-        return _problem(problems.problem_of(unknown, request.state.id))
+        return problem_response(problems.problem_of(unknown, request.state.id))
 
     @app.exception_handler(HTTPException)
     async def plain(request: Request, error: HTTPException) -> Response:
@@ -178,65 +201,6 @@ def _handle_errors(app: FastAPI, metrics: Metrics) -> None:
             return Response(status_code=499)
         headers = dict(error.headers or {})
         document = problems.http_problem(error.status_code, str(error.detail), request.state.id)
-        return _problem(document, headers)
+        return problem_response(document, headers)
 
-    app.add_middleware(_RequestIdentity)
-
-
-def _problem(document: dict[str, Any], headers: dict[str, str] | None = None) -> Response:
-    return JSONResponse(
-        document,
-        status_code=document["status"],
-        headers=headers,
-        media_type=problems.MEDIA_TYPE,
-    )
-
-
-class _RequestIdentity:
-    """Gives every request an id, and turns what nobody foresaw into a problem document.
-
-    The log gets the places of an unforeseen error but not its text, which may hold patient data.
-    """
-
-    def __init__(self, app: Any) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        asked = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin-1")
-        request_id = asked if _SAFE_ID.fullmatch(asked) else str(uuid.uuid4())
-        scope.setdefault("state", {})["id"] = request_id
-        started = False
-
-        async def send_with_id(message: Any) -> None:
-            nonlocal started
-            if message["type"] == "http.response.start":
-                started = True
-                message["headers"] = [
-                    *message["headers"],
-                    (b"x-request-id", request_id.encode("latin-1")),
-                ]
-            await send(message)
-
-        try:
-            await self._app(scope, receive, send_with_id)
-        except Exception as error:  # noqa: BLE001 - the last line of defence
-            _log.error("request %s failed: %s", request_id, _places(error))
-            if started:
-                raise ConnectionAbortedError("the answer broke off") from None
-            document = problems.problem_of(
-                CxrError("the service failed on this request", advice="report the instance"),
-                request_id,
-            )
-            await _problem(document)(scope, receive, send_with_id)
-
-
-def _places(error: BaseException) -> str:
-    places, trace = [], error.__traceback__
-    while trace is not None:
-        code = trace.tb_frame.f_code
-        places.append(f"{code.co_filename.rsplit('/', 1)[-1]}:{trace.tb_lineno}")
-        trace = trace.tb_next
-    return f"{type(error).__name__} at {' < '.join(reversed(places[-6:]))}"
+    app.add_middleware(RequestEnvelope, metrics=metrics)

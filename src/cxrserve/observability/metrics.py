@@ -1,19 +1,43 @@
-"""Prometheus metrics; BentoML serves them at `/metrics`. Labels are codes, never patient data."""
+"""Prometheus metrics. Labels are codes and route templates, never paths or patient data."""
 
 from __future__ import annotations
 
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    GCCollector,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
 
 from cxrserve.answer import Answer
 from cxrserve.errors import CxrError, NotReadableAsChest, UnreadableImage
+
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 _BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 
 
 class Metrics:
-    """What is counted of answers and refusals."""
+    """What is counted of requests, answers and refusals, in a registry of its own."""
 
-    def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
+    CONTENT_TYPE = CONTENT_TYPE_LATEST
+
+    def __init__(self) -> None:
+        registry = self._registry = CollectorRegistry()
+        for collector in (ProcessCollector, PlatformCollector, GCCollector):
+            collector(registry=registry)
+        self._served = Histogram(
+            "cxrserve_http_request_seconds",
+            "Time of each HTTP request",
+            ["method", "route", "status"],
+            buckets=_BUCKETS_S,
+            registry=registry,
+        )
         self._requests = Counter(
             "cxrserve_requests", "Requests by how they ended", ["outcome"], registry=registry
         )
@@ -30,6 +54,14 @@ class Metrics:
             buckets=_BUCKETS_S,
             registry=registry,
         )
+
+    def served(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count one HTTP request; `route` is a template, `status` 0 if the caller had gone."""
+        self._served.labels(method, route, str(status)).observe(seconds)
+
+    def exposition(self) -> bytes:
+        """All metrics, in Prometheus' text format."""
+        return generate_latest(self._registry)
 
     def answered(self, answer: Answer) -> None:
         """Count an answer and its stages."""

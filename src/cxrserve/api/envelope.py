@@ -1,0 +1,99 @@
+"""Around every request: its id, its line in the log, its count, and a last line of defence."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+import uuid
+from typing import Any
+
+from fastapi.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from cxrserve.api import problems
+from cxrserve.errors import CxrError
+from cxrserve.observability.metrics import Metrics
+
+_log = logging.getLogger(__name__)
+_SAFE_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+_NO_ROUTE = "other"
+
+
+def problem_response(
+    document: dict[str, Any], headers: dict[str, str] | None = None
+) -> JSONResponse:
+    """A problem document as a response."""
+    return JSONResponse(
+        document,
+        status_code=document["status"],
+        headers=headers,
+        media_type=problems.MEDIA_TYPE,
+    )
+
+
+def unforeseen(error: Exception, request_id: str) -> CxrError:
+    """What the caller gets for an error that nobody foresaw; its places go to the log.
+
+    Its text does not: it may quote a header, and headers name patients.
+    """
+    _log.error("%s failed: %s", request_id, _places(error))
+    return CxrError("the service failed on this request", advice="report the instance")
+
+
+class RequestEnvelope:
+    """Gives every request an id, counts and logs it, and answers what nobody foresaw.
+
+    Log and metrics get the route's template, never the path: a path may hold a patient's name.
+    """
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app, self._metrics = app, metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one ASGI request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = _request_id(scope)
+        scope.setdefault("state", {})["id"] = request_id
+        started, status = time.perf_counter(), 0
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                header = (b"x-request-id", request_id.encode("latin-1"))
+                message["headers"] = [*message["headers"], header]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_id)
+        except Exception as error:  # noqa: BLE001 - the last line of defence
+            failure = unforeseen(error, request_id)
+            if status:
+                raise ConnectionAbortedError("the answer broke off") from None
+            document = problems.problem_of(failure, request_id)
+            await problem_response(document)(scope, receive, send_with_id)
+        finally:
+            seconds = time.perf_counter() - started
+            route = getattr(scope.get("route"), "path", _NO_ROUTE)
+            route = _NO_ROUTE if route == "/{path:path}" else route
+            self._metrics.served(scope["method"], route, status, seconds)
+            _log.info(
+                "%s %s %s %d %.1f ms", request_id, scope["method"], route, status, seconds * 1e3
+            )
+
+
+def _request_id(scope: Scope) -> str:
+    asked = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin-1")
+    return asked if _SAFE_ID.fullmatch(asked) else str(uuid.uuid4())
+
+
+def _places(error: BaseException) -> str:
+    places, trace = [], error.__traceback__
+    while trace is not None:
+        file = trace.tb_frame.f_code.co_filename.rsplit("/", 1)[-1]
+        places.append(f"{file}:{trace.tb_lineno}")
+        trace = trace.tb_next
+    return f"{type(error).__name__} at {' < '.join(reversed(places[-6:]))}"

@@ -1,0 +1,106 @@
+"""The real service, started from the serving environment as `make serve` starts it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+_START_S = 90
+
+
+@dataclass
+class Server:
+    """A running service."""
+
+    url: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def client(self) -> httpx.Client:
+        return httpx.Client(base_url=self.url, timeout=60)
+
+    def resident_mib(self) -> float:
+        """Resident memory of the service's processes together; shared pages count once each."""
+        parent = psutil.Process(self.process.pid)
+        family = [parent, *parent.children(recursive=True)]
+        return sum(member.memory_info().rss for member in family) / 2**20
+
+    def stop(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(60)
+
+
+def start_server(log: Path, **environment: str) -> Server:
+    """Start the service and wait until it is ready."""
+    serving = os.environ.get("CXRSERVE_SERVING_PYTHON", sys.executable)
+    port = _free_port()
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [serving, "-m", "cxrserve.cli", "serve"],
+            cwd=ROOT,
+            env={
+                **os.environ,
+                "CXRSERVE_HOST": "127.0.0.1",
+                "CXRSERVE_HTTP_PORT": str(port),
+                **environment,
+            },
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    server = Server(f"http://127.0.0.1:{port}", process, log)
+    give_up_at = time.monotonic() + _START_S
+    while time.monotonic() < give_up_at:
+        if process.poll() is not None:
+            break
+        try:
+            if httpx.get(f"{server.url}/readyz", timeout=5).status_code == 200:
+                return server
+        except httpx.TransportError:
+            pass
+        time.sleep(0.1)
+    kill(server)
+    pytest.fail(f"the service did not become ready:\n{log.read_text(errors='replace')[-4000:]}")
+
+
+def kill(server: Server) -> None:
+    """End whatever is left of a server."""
+    try:
+        os.killpg(server.process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+    server.process.wait(10)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    running = start_server(tmp_path_factory.mktemp("server") / "service.log")
+    yield running
+    try:
+        running.stop()
+    finally:
+        kill(running)
+
+
+@pytest.fixture
+def client(server: Server) -> Iterator[httpx.Client]:
+    with server.client() as opened:
+        yield opened
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
