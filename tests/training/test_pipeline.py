@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -14,19 +14,18 @@ import pytest
 import torch
 import typer
 import yaml
+from pydantic import ValidationError
 from typer.testing import CliRunner
 
 from cxrserve.errors import BrokenPackage
 from cxrserve.models.manifest import Manifest
 from cxrserve.training import commands
+from cxrserve.training import train as training
 from cxrserve.training.datasets import UnusableData
 from cxrserve.training.evaluate import evaluate
 from cxrserve.training.export import checked_parity, export
 from cxrserve.training.recipe import RECIPES, Recipe, UnusableRecipe, read_recipe
 from cxrserve.training.train import LAST, train, trained_network
-
-# The package's `train` names the function too, so the module is asked for by its name.
-training = sys.modules["cxrserve.training.train"]
 
 
 @dataclass(frozen=True)
@@ -123,7 +122,7 @@ def test_a_resumed_run_ends_with_the_weights_of_an_unbroken_one(
     train(recipe, data=hospital, out=tmp_path / "unbroken")
     saved = training._save
 
-    def killed_after_saving(*args: object, **kwargs: object) -> None:
+    def killed_after_saving(*args: Any, **kwargs: Any) -> None:
         saved(*args, **kwargs)
         raise KeyboardInterrupt
 
@@ -150,6 +149,13 @@ def test_an_unknown_recipe_says_which_there_are() -> None:
     with pytest.raises(UnusableRecipe) as caught:
         read_recipe("no-such-model")
     assert "pneumonia-mobilenetv2" in caught.value.advice
+
+
+def test_a_recipe_that_would_never_see_the_serving_side_is_refused(small_recipe: Recipe) -> None:
+    said = small_recipe.model_dump()
+    said["optimisation"]["phases"] = [{"side": 32, "epochs": 1}]
+    with pytest.raises(ValidationError, match="last phase"):
+        Recipe.model_validate(said)
 
 
 def test_every_recipe_of_the_package_can_be_read() -> None:

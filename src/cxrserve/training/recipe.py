@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from cxrserve.errors import CxrError
 from cxrserve.models.manifest import Input, Label, Name, Version
@@ -136,6 +136,15 @@ class Recipe(_Part):
     default_operating_point: str
     out_of_source: tuple[OutOfSource, ...] = ()
     words: Words
+
+    @model_validator(mode="after")
+    def _ends_as_it_is_served(self) -> Recipe:
+        last = self.optimisation.phases[-1].side
+        if last != self.input.side:
+            raise ValueError(f"the last phase trains at side {last}, served is {self.input.side}")
+        if self.default_operating_point not in self.operating_points:
+            raise ValueError(f"there is no operating point {self.default_operating_point!r}")
+        return self
 
     @property
     def finding(self) -> int:
