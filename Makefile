@@ -47,7 +47,7 @@ models: install-dev
 bento: install
 	rm -rf dist
 	$(VENV)/bin/python -m pip wheel --quiet --no-deps --wheel-dir dist .
-	$(VENV)/bin/python -m bentoml build
+	$(VENV)/bin/python -m bentoml build --output tag
 
 # Prints the table of docs/footprint.md.
 footprint: install

@@ -17,7 +17,6 @@ import psutil
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-_START_S = 90
 
 
 @dataclass
@@ -42,14 +41,25 @@ class Server:
         return self.process.wait(60)
 
 
-def start_server(log: Path, **environment: str) -> Server:
-    """Start the service and wait until it is ready."""
+def start_server(
+    log: Path,
+    *,
+    command: list[str] | None = None,
+    cwd: Path = ROOT,
+    wait_s: float = 90,
+    **environment: str,
+) -> Server:
+    """Start the service and wait until it is ready; fail with its log if it does not become so."""
     serving = os.environ.get("CXRSERVE_SERVING_PYTHON", sys.executable)
     port = _free_port()
+    if command is None:
+        command = [serving, "-m", "cxrserve.cli", "serve"]
+    else:
+        command = [*command, "--host", "127.0.0.1", "--port", str(port)]
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [serving, "-m", "cxrserve.cli", "serve"],
-            cwd=ROOT,
+            command,
+            cwd=cwd,
             env={
                 **os.environ,
                 "CXRSERVE_HOST": "127.0.0.1",
@@ -61,18 +71,20 @@ def start_server(log: Path, **environment: str) -> Server:
             start_new_session=True,
         )
     server = Server(f"http://127.0.0.1:{port}", process, log)
-    give_up_at = time.monotonic() + _START_S
-    while time.monotonic() < give_up_at:
-        if process.poll() is not None:
-            break
-        try:
-            if httpx.get(f"{server.url}/readyz", timeout=5).status_code == 200:
-                return server
-        except httpx.TransportError:
-            pass
+    give_up_at = time.monotonic() + wait_s
+    probes: dict[str, int | None] = {"livez": None, "readyz": None}
+    while time.monotonic() < give_up_at and process.poll() is None:
+        for probe in probes:
+            try:
+                probes[probe] = httpx.get(f"{server.url}/{probe}", timeout=5).status_code
+            except httpx.TransportError:
+                probes[probe] = None
+        if probes["readyz"] == 200:
+            return server
         time.sleep(0.1)
     kill(server)
-    pytest.fail(f"the service did not become ready:\n{log.read_text(errors='replace')[-4000:]}")
+    seen = ", ".join(f"{probe} {status}" for probe, status in probes.items())
+    pytest.fail(f"not ready: {seen}\n{log.read_text(errors='replace')[-4000:]}")
 
 
 def kill(server: Server) -> None:

@@ -185,8 +185,9 @@ def _explain_missing_pixels(dataset: Dataset) -> None:
         )
     kind = "a structured report" if modality == "SR" else "no image"
     raise UnreadableImage(
-        f"the DICOM file is {kind}: it has no pixels" if modality == "SR" else
-        "the DICOM file holds no pixels",
+        f"the DICOM file is {kind}: it has no pixels"
+        if modality == "SR"
+        else "the DICOM file holds no pixels",
         reason="no_pixels",
         advice="send the image object of the study",
     )

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.encaps import generate_frames
-from pydicom.pixels import pixel_array
+from pydicom.pixels.utils import pixel_array
 from pydicom.uid import (
     JPEG2000TransferSyntaxes,
     JPEGExtended12Bit,
@@ -31,7 +31,7 @@ _READ = {*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes, *_CODESTREAMS, *_UNCOMP
 _JPEG_FRAMES = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
 
 
-def decode_frame(dataset: Dataset, limits: Limits) -> NDArray[np.generic]:
+def decode_frame(dataset: Dataset, limits: Limits) -> NDArray[np.integer]:
     """Decode the only frame.
 
     Args:
@@ -61,7 +61,7 @@ def decode_frame(dataset: Dataset, limits: Limits) -> NDArray[np.generic]:
         if syntax == JPEGExtended12Bit and dataset.BitsStored > 8:
             pixels = _decode_extended_12_bit(frame, dataset)
         else:
-            pixels = pixel_array(dataset, index=0, raw=raw)
+            pixels = pixel_array(dataset, index=0, raw=raw, correct_unused_bits=False)
     except (RuntimeError, ValueError, MemoryError) as error:
         raise UnreadableImage(
             "the image data inside the DICOM file cannot be decoded",
@@ -71,7 +71,7 @@ def decode_frame(dataset: Dataset, limits: Limits) -> NDArray[np.generic]:
     return pixels
 
 
-def _decode_extended_12_bit(frame: bytes, dataset: Dataset) -> NDArray[np.generic]:
+def _decode_extended_12_bit(frame: bytes, dataset: Dataset) -> NDArray[np.integer]:
     # pydicom's GDCM plugin declines these; GDCM decodes them once told the pixel format.
     fragment = gdcm.Fragment()
     fragment.SetByteStringValue(frame)

@@ -31,7 +31,7 @@ class Rendered:
     remarks: tuple[str, ...]
 
 
-def render(dataset: Dataset, raw: NDArray[np.generic]) -> Rendered:
+def render(dataset: Dataset, raw: NDArray[np.integer]) -> Rendered:
     """Render decoded values for a network.
 
     Args:
@@ -46,10 +46,10 @@ def render(dataset: Dataset, raw: NDArray[np.generic]) -> Rendered:
         return Rendered(_square(pixels, dataset), saturation, ())
     values = _stored_values(dataset, raw)
     padding = _padding(dataset, values)
-    lowest = int(values.min())
+    lowest = min(int(values.min()), 0)
     levels = np.arange(lowest, int(values.max()) + 1)
     table, remarks = _table(dataset, levels, values, padding)
-    pixels = table[values - lowest] if lowest else table[values]
+    pixels = np.take(table, values - lowest if lowest else values)
     if padding is not None:
         pixels[padding] = 0
     return Rendered(_square(pixels, dataset), 0.0, remarks)
@@ -58,7 +58,7 @@ def render(dataset: Dataset, raw: NDArray[np.generic]) -> Rendered:
 def _table(
     dataset: Dataset,
     levels: NDArray[np.int64],
-    values: NDArray[np.int32],
+    values: NDArray[np.integer],
     padding: NDArray[np.bool_] | None,
 ) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
     """The grey level, 0 to 255, of every stored value in `levels`."""
@@ -72,7 +72,9 @@ def _table(
         shown = modality / ((1 << int(dataset.BitsStored)) - 1)
     if shown is None:
         inside = values[~padding] if padding is not None and not padding.all() else values
-        low, high = np.sort(modality[[int(inside.min()) - levels[0], int(inside.max()) - levels[0]]])
+        low, high = np.sort(
+            modality[[int(inside.min()) - levels[0], int(inside.max()) - levels[0]]]
+        )
         shown = (modality - low) / max(high - low, 1e-9)
         remarks = ("no_window",)
     if _is_inverted(dataset):
@@ -80,21 +82,24 @@ def _table(
     return np.rint(np.clip(shown, 0.0, 1.0) * 255.0).astype(np.uint8), remarks
 
 
-def _stored_values(dataset: Dataset, raw: NDArray[np.generic]) -> NDArray[np.int32]:
+def _stored_values(dataset: Dataset, raw: NDArray[np.integer]) -> NDArray[np.integer]:
     """Mask what lies outside the stored bits (old files keep overlays there); extend the sign."""
     allocated, stored = int(dataset.BitsAllocated), int(dataset.get("BitsStored", 0) or 0)
     stored = stored or allocated
     high_bit = int(dataset.get("HighBit", stored - 1) or stored - 1)
-    values = raw.astype(np.int32)
+    signed = int(dataset.get("PixelRepresentation", 0) or 0) == 1
     shift = max(high_bit + 1 - stored, 0)
+    if not shift and not signed and int(raw.max()) < 1 << stored:
+        return raw
+    values = raw.astype(np.int32)
     if shift or stored < allocated:
         values = (values >> shift) & ((1 << stored) - 1)
-        if int(dataset.get("PixelRepresentation", 0) or 0) == 1:
+        if signed:
             values -= (values >> (stored - 1)) << stored
     return values
 
 
-def _padding(dataset: Dataset, values: NDArray[np.int32]) -> NDArray[np.bool_] | None:
+def _padding(dataset: Dataset, values: NDArray[np.integer]) -> NDArray[np.bool_] | None:
     value = dataset.get("PixelPaddingValue")
     if value is None or value == "":
         return None
@@ -124,7 +129,7 @@ def _voi_lut(dataset: Dataset, modality: Levels) -> Levels | None:
     if first >= 1 << 15 and modality.min() < 0:
         first -= 1 << 16
     index = np.clip(np.rint(modality) - first, 0, len(table) - 1).astype(np.int64)
-    return table[index] / float((1 << bits) - 1)
+    return np.asarray(table[index] / float((1 << bits) - 1))
 
 
 def _lut_data(item: Dataset, entries: int, bits: int) -> Levels:
@@ -172,7 +177,7 @@ def _is_inverted(dataset: Dataset) -> bool:
     return monochrome1 or str(dataset.get("PresentationLUTShape", "")).upper() == "INVERSE"
 
 
-def _palette(dataset: Dataset, raw: NDArray[np.generic]) -> NDArray[np.uint8]:
+def _palette(dataset: Dataset, raw: NDArray[np.integer]) -> NDArray[np.uint8]:
     from pydicom.pixels.processing import apply_color_lut  # noqa: PLC0415 - rare
 
     colours = apply_color_lut(raw, dataset)

@@ -230,7 +230,8 @@ def _in_pixels(points: list[Point]) -> list[Point]:
 
 
 def _blurred(image: Image.Image, radius: float) -> Absorption:
-    return np.asarray(image.filter(ImageFilter.GaussianBlur(radius)), np.float32) / 255
+    blurred = np.asarray(image.filter(ImageFilter.GaussianBlur(radius)), np.float32)
+    return blurred / np.float32(255)
 
 
 def _write_legend(image: Image.Image) -> None:
@@ -244,15 +245,18 @@ def _write_legend(image: Image.Image) -> None:
 def _write_dicom(path: Path, pixels: NDArray[np.uint8]) -> None:
     # Only this rare path needs pydicom in the process that draws.
     from pydicom.dataset import FileDataset, FileMetaDataset  # noqa: PLC0415
-    from pydicom.uid import ExplicitVRLittleEndian, generate_uid  # noqa: PLC0415
+    from pydicom.uid import (  # noqa: PLC0415
+        DigitalXRayImageStorageForPresentation,
+        ExplicitVRLittleEndian,
+        generate_uid,
+    )
 
-    digital_xray_for_presentation = "1.2.840.10008.5.1.4.1.1.1.1"
     meta = FileMetaDataset()
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    meta.MediaStorageSOPClassUID = digital_xray_for_presentation
+    meta.MediaStorageSOPClassUID = DigitalXRayImageStorageForPresentation
     meta.MediaStorageSOPInstanceUID = generate_uid()
     dataset = FileDataset(path, {}, file_meta=meta, preamble=b"\0" * 128)
-    dataset.SOPClassUID = digital_xray_for_presentation
+    dataset.SOPClassUID = DigitalXRayImageStorageForPresentation
     dataset.SOPInstanceUID = meta.MediaStorageSOPInstanceUID
     dataset.StudyInstanceUID, dataset.SeriesInstanceUID = generate_uid(), generate_uid()
     dataset.PatientName, dataset.PatientID = "PHANTOM^NOT A PATIENT", "PHANTOM"

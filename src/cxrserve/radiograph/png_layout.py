@@ -68,9 +68,7 @@ def read_layout(data: bytes) -> PngLayout:
     if not image_bytes:
         raise UnreadableImage("the PNG holds no image data", reason="no_pixels")
     needed.append((position - 12, position))
-    return PngLayout(
-        width, height, depth, channels, image_bytes, position, phantom, tuple(needed)
-    )
+    return PngLayout(width, height, depth, channels, image_bytes, position, phantom, tuple(needed))
 
 
 def _header(body: bytes) -> tuple[int, int, int, int]:

@@ -15,11 +15,13 @@ from cxrserve.errors import SeveralImages, UnreadableImage, UnsupportedUpload
 from cxrserve.radiograph import jpeg_layout, png_layout
 from cxrserve.radiograph.limits import Limits
 from cxrserve.radiograph.radiograph import Facts, ImageFormat, Radiograph
-from cxrserve.radiograph.sniff import JPEG_START, PNG_SIGNATURE, hidden_kind
+from cxrserve.radiograph.sniff import JPEG_START, PNG_SIGNATURE, foreign_kind, hidden_kind
 
 # Limits.check_pixels runs first and is stricter; Pillow would only add a warning on top.
 Image.MAX_IMAGE_PIXELS = None
 ImageFile.LOAD_TRUNCATED_IMAGES = False
+# Pillow warns of odd metadata that is not used here; what matters raises.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 _ORIENTATION = 0x0112
 _TURNS = {
@@ -109,10 +111,10 @@ def grey_of(image: Image.Image) -> tuple[NDArray[np.uint8], float]:
 
 
 def _grey(image: Image.Image) -> _Grey:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        image.load()
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+    image.load()
+    if image.mode in ("RGBA", "LA") and image.getchannel("A").getextrema() == (255, 255):
+        image = image.convert(image.mode[:-1])
+    elif image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         # What is transparent has no density of its own; black is what surrounds a film.
         opaque = image.convert("RGBA")
         black = Image.new("RGBA", opaque.size, (0, 0, 0, 255))
@@ -139,7 +141,8 @@ def _stretched(values: NDArray[np.generic]) -> NDArray[np.uint8]:
     low, high = float(wide.min()), float(wide.max())
     if high <= low:
         return np.zeros(wide.shape, np.uint8)
-    return np.rint((wide - low) * (255.0 / (high - low))).astype(np.uint8)
+    shown: NDArray[np.uint8] = np.rint((wide - low) * (255.0 / (high - low))).astype(np.uint8)
+    return shown
 
 
 def _dct_scale(width: int, height: int, side: int) -> int:
@@ -149,7 +152,8 @@ def _dct_scale(width: int, height: int, side: int) -> int:
 def _check_trailer(trailer: bytes, start: bytes, *, expected: bool) -> tuple[str, ...]:
     if not trailer.strip(b"\x00\r\n "):
         return ()
-    hidden = hidden_kind(trailer)
+    # A phone's further pictures are megabytes of noise, where a short magic occurs by chance.
+    hidden = foreign_kind(trailer) if expected else hidden_kind(trailer)
     if hidden is not None:
         raise UnsupportedUpload(
             f"behind the image's end the upload is {hidden}",

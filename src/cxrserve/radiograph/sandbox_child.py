@@ -1,4 +1,4 @@
-"""The process that reads DICOM files for `sandbox.py`: one after the other, from stdin to stdout."""
+"""The process that reads DICOM files for `sandbox.py`, one after the other, over its pipes."""
 
 from __future__ import annotations
 

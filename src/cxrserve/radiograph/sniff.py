@@ -37,6 +37,8 @@ _PROGRAMS_AND_DOCUMENTS = {
     b"<script": "a script",
     b"{": "a JSON or text document",
 }
+# Long enough not to occur by chance in what cameras append.
+_HIDDEN = (b"PK\x03\x04", b"PK\x05\x06", b"%PDF", b"\x7fELF", b"<script", b"<html", b"<?php")
 _TIFF = (b"II*\x00", b"MM\x00*")
 
 
@@ -59,9 +61,8 @@ def sniff(data: bytes) -> ImageFormat:
         return ImageFormat.PNG
     if _starts_like_a_dataset(data):
         return ImageFormat.DICOM
-    kind = foreign_kind(data) or "not a kind of file that is read here"
     raise UnsupportedUpload(
-        f"the upload is {kind}" if kind.startswith("a") else f"the upload is of {kind[6:]}",
+        f"the upload is {foreign_kind(data) or 'no image that is read here'}",
         advice="send a JPEG, a PNG or a DICOM file (CR, DX or SC)",
         supported=[kind.value for kind in ImageFormat],
     )
@@ -80,10 +81,7 @@ def hidden_kind(trailer: bytes) -> str | None:
     kind = foreign_kind(trailer.lstrip(b"\x00"))
     if kind is not None:
         return kind
-    for magic in (b"PK\x03\x04", b"PK\x05\x06", b"%PDF-", b"\x7fELF", b"<script", b"<html", b"<?php"):
-        if magic in trailer:
-            return _PROGRAMS_AND_DOCUMENTS.get(magic.rstrip(b"-"), "another document")
-    return None
+    return next((_PROGRAMS_AND_DOCUMENTS[magic] for magic in _HIDDEN if magic in trailer), None)
 
 
 def _check_preamble(preamble: bytes) -> None:

@@ -1,0 +1,29 @@
+"""What several rooms' tests share."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+_ROOT = Path(__file__).resolve().parents[1]
+_DCMTK = ("dcmcjpeg", "dcmcjpls", "dcmconv", "dcmcrle", "dcmj2pnm", "gdcmconv")
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder of real radiographs; tests on it are skipped where it is absent."""
+    folder = Path(os.environ.get("CXRSERVE_DATA_DIR", _ROOT.parent / "shared" / "data"))
+    if not (folder / "manifest.csv").is_file():
+        pytest.skip(f"real radiographs are not here ({folder}); set CXRSERVE_DATA_DIR")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def dcmtk() -> None:
+    """Debian's dcmtk and gdcm tools; tests that compare with them are skipped without them."""
+    missing = [tool for tool in _DCMTK if shutil.which(tool) is None]
+    if missing:
+        pytest.skip(f"not installed: {', '.join(missing)} (apt-get install dcmtk libgdcm-tools)")
