@@ -14,9 +14,6 @@ from cxrserve.radiograph.radiograph import Radiograph
 __all__ = ["GateLimits", "QualityGate", "ReasonCode", "Remark"]
 
 
-_LIMITS = GateLimits()
-
-
 class QualityGate:
     """Rules on what the file says, and a small network on what the pixels show.
 
