@@ -91,4 +91,4 @@ def tiny_graph(bias: float = 0.0, *, broken_map: bool = False) -> bytes:
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     onnx.checker.check_model(model)
-    return model.SerializeToString()
+    return bytes(model.SerializeToString())

@@ -81,7 +81,7 @@ def _several_frames(dataset: FileDataset) -> None:
 
 
 def _report(dataset: FileDataset) -> None:
-    dataset.SOPClassUID = "1.2.840.10008.5.1.4.1.1.88.33"
+    dataset.SOPClassUID = pydicom.uid.ComprehensiveSRStorage
     dataset.Modality = "SR"
     for keyword in ("PixelData", "Rows", "Columns"):
         delattr(dataset, keyword)
@@ -100,7 +100,7 @@ def _empty_size(dataset: FileDataset) -> None:
 
 
 def _film_library(dataset: FileDataset) -> None:
-    dataset.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.4.100"
+    dataset.file_meta.TransferSyntaxUID = pydicom.uid.MPEG2MPML
     dataset.PixelData = pydicom.encaps.encapsulate([b"\x00\x00\x01\xb3" + bytes(64)])
 
 

@@ -169,14 +169,14 @@ def test_bentomls_own_client_gets_the_same_findings(server: Server, tmp_path: Pa
     phantom_bytes(".png", tmp_path)
     file = tmp_path / "phantom.png"
     with bentoml.SyncHTTPClient(server.url) as client:
-        native = client.predict(image=file)  # type: ignore[attr-defined]
+        native = client.predict(image=file)
     rest = httpx.post(f"{server.url}/v1/predict", content=file.read_bytes()).json()
     assert native["results"] == rest["results"]
     with (
         bentoml.SyncHTTPClient(server.url) as client,
         pytest.raises(bentoml.exceptions.BentoMLException, match="unsupported_media_type"),
     ):
-        client.predict(image="http://127.0.0.1:9/never-fetched.png")  # type: ignore[attr-defined]
+        client.predict(image="http://127.0.0.1:9/never-fetched.png")
 
 
 def test_the_packed_bento_serves(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from cxrserve.models.package import read_package
 from tests.tiny_package import write_tiny_package
 
 
-def manifest(tmp_path: Path, **changes: object) -> Manifest:
+def manifest(tmp_path: Path, **changes: Any) -> Manifest:
     return read_package(write_tiny_package(tmp_path / "tiny", **changes)).manifest
 
 

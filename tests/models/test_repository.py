@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -59,7 +60,7 @@ def test_the_digest_changes_with_any_file(tmp_path: Path) -> None:
     ],
 )
 def test_a_manifest_that_contradicts_itself_is_named(
-    tmp_path: Path, change: dict[str, object], fault: str
+    tmp_path: Path, change: dict[str, Any], fault: str
 ) -> None:
     with pytest.raises(BrokenPackage, match=fault):
         read_package(write_tiny_package(tmp_path / "tiny", **change))

@@ -23,7 +23,8 @@ def ramp(bits: int = 12, *, rows: int = 96, columns: int = 128) -> NDArray[np.ui
     values = (x / (columns - 1) * 0.7 + y / (rows - 1) * 0.3) * top
     values[rows // 3 : rows // 2, columns // 4 : columns // 2] = top
     values[:4, :4] = 0
-    return values.astype(np.uint16)
+    whole: NDArray[np.uint16] = values.astype(np.uint16)
+    return whole
 
 
 def dicom(

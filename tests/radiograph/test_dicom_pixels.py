@@ -134,13 +134,14 @@ def test_each_voi_function_has_its_formula(function: str, expected: list[float])
 
 
 def test_monochrome1_is_inverted_once_and_after_the_window() -> None:
-    window = {"WindowCenter": 1000, "WindowWidth": 800}
+    window: dict[str, Any] = {"WindowCenter": 1000, "WindowWidth": 800}
     plain = shown(dicom(VALUES, **window))
-    for elements in (
+    inverted: list[dict[str, Any]] = [
         {"PhotometricInterpretation": "MONOCHROME1"},
         {"PhotometricInterpretation": "MONOCHROME1", "PresentationLUTShape": "INVERSE"},
         {"PresentationLUTShape": "INVERSE"},
-    ):
+    ]
+    for elements in inverted:
         assert np.abs(shown(dicom(VALUES, **window, **elements)) - (255 - plain)).max() <= 1
 
 
@@ -186,7 +187,7 @@ def test_padding_is_black_and_does_not_disturb_the_grey_scale(photometric: str) 
     padded, inside = VALUES.copy() // 2 + 500, np.zeros(VALUES.shape, bool)
     inside[10:80, 10:110] = True
     padded[~inside] = 4000
-    elements = {"PhotometricInterpretation": photometric}
+    elements: dict[str, Any] = {"PhotometricInterpretation": photometric}
     seen = shown(dicom(padded, PixelPaddingValue=4000, **elements))
     cut = shown(dicom(padded[10:80, 10:110], **elements))
     assert (seen[~inside] == 0).all()

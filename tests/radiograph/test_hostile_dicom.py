@@ -13,6 +13,7 @@ import time
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import psutil
@@ -98,7 +99,7 @@ def test_a_deflate_bomb_is_stopped_at_the_limit(beyond: int) -> None:
         ({"BitsStored": 0, "BitsAllocated": 0}, "corrupt"),
     ],
 )
-def test_what_cannot_be_one_image_is_named(change: dict[str, int], reason: str) -> None:
+def test_what_cannot_be_one_image_is_named(change: dict[str, Any], reason: str) -> None:
     with pytest.raises(UnreadableImage) as error:
         read(dicom(ramp(), **change))
     assert error.value.reason == reason
@@ -109,7 +110,7 @@ def test_one_frame_declared_as_such_is_read() -> None:
 
 
 @pytest.mark.parametrize("change", [{"BitsAllocated": 32, "BitsStored": 32}, {"BitsStored": 17}])
-def test_depths_that_are_not_read_are_named(change: dict[str, int]) -> None:
+def test_depths_that_are_not_read_are_named(change: dict[str, Any]) -> None:
     with pytest.raises(UnsupportedUpload, match="bits"):
         read(dicom(ramp(), **change))
 

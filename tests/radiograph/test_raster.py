@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 import zlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,8 @@ def picture(rows: int = 300, columns: int = 400) -> NDArray[np.uint8]:
     y, x = np.mgrid[0:rows, 0:columns]
     values = 60 + 60 * x / columns + 40 * y / rows
     values[: rows // 4, : columns // 4] = 230
-    return values.astype(np.uint8)
+    grey: NDArray[np.uint8] = values.astype(np.uint8)
+    return grey
 
 
 def saved(image: Image.Image | NDArray[np.uint8], kind: str, **options: Any) -> bytes:
@@ -60,7 +62,7 @@ def test_every_kind_of_jpeg_is_read_as_its_grey(mode: str, options: dict[str, An
     assert radiograph.facts.photometric == mode
 
 
-_TURNED = {
+_TURNED: dict[int, Callable[[Any], Any]] = {
     1: lambda p: p,
     2: lambda p: p[:, ::-1],
     3: lambda p: p[::-1, ::-1],
@@ -90,7 +92,7 @@ def test_exif_orientation_is_applied(orientation: int, side: int) -> None:
 def _stored_as(upright: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
     """What a camera stores so that `orientation` turns it upright."""
     inverse = {5: 5, 6: 8, 7: 7, 8: 6}.get(orientation, orientation)
-    turned: NDArray[np.uint8] = _TURNED[inverse](upright)  # type: ignore[no-untyped-call]
+    turned: NDArray[np.uint8] = _TURNED[inverse](upright)
     return turned
 
 

@@ -5,17 +5,19 @@ from __future__ import annotations
 import io
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pydicom
 import pytest
+from numpy.typing import NDArray
 from pydicom import uid
 from pydicom.dataset import FileDataset
 from pydicom.encaps import encapsulate
 
 from tests.radiograph.dicom_files import dicom, encoded, ramp, read, transcoded
 
-_WINDOW = {"WindowCenter": 2000, "WindowWidth": 3500}
+_WINDOW: dict[str, Any] = {"WindowCenter": 2000, "WindowWidth": 3500}
 
 
 def with_frame(dataset: FileDataset, frame: bytes, syntax: str) -> bytes:
@@ -136,5 +138,5 @@ def test_rle_of_a_whole_detector_decodes_in_under_a_second() -> None:
     assert time.perf_counter() - started < 1
 
 
-def _difference(one: np.ndarray, other: np.ndarray) -> float:  # type: ignore[type-arg]
+def _difference(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
     return float(np.abs(one.astype(int) - other.astype(int)).mean())

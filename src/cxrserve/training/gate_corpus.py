@@ -97,7 +97,7 @@ def _slices() -> dict[str, Grey]:
     """CT and MR slices that come with pydicom for its own tests."""
     import pydicom  # noqa: PLC0415
     from pydicom.data import get_testdata_file  # noqa: PLC0415
-    from pydicom.pixels import pixel_array  # noqa: PLC0415
+    from pydicom.pixels.utils import pixel_array  # noqa: PLC0415
 
     slices = {}
     for name in (

@@ -78,7 +78,8 @@ def gradient(rng: Randomness) -> Grey:
     if rng.random() < 0.5:
         steps = rng.integers(3, 24)
         ramp = np.floor(ramp * steps) / steps
-    return (ramp * 255).astype(np.uint8)
+    grey: Grey = (ramp * 255).astype(np.uint8)
+    return grey
 
 
 def pattern(rng: Randomness) -> Grey:
@@ -389,4 +390,5 @@ def _resized(pixels: Grey) -> Grey:
 
 
 def _soft(image: Image.Image, radius: float) -> NDArray[np.float32]:
-    return np.asarray(image.filter(ImageFilter.GaussianBlur(radius)), np.float32) / 255
+    blurred = np.asarray(image.filter(ImageFilter.GaussianBlur(radius)), np.float32)
+    return blurred / np.float32(255)

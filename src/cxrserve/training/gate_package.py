@@ -23,7 +23,6 @@ LABELS = (
     "phantom",
 )
 CARD, METRICS = "MODEL_CARD.md", "metrics.json"
-_SOURCE_FILES = ("gate.py", "gate_corpus.py", "gate_images.py", "gate_package.py")
 
 
 def write_gate_package(
@@ -50,7 +49,6 @@ def write_gate_package(
             ),
             population="adults and children, frontal films",
             data_manifest_sha256=data_manifest_sha256,
-            recipe_sha256=_recipe_sha256(),
             code_version=cxrserve.__version__,
             seed=seed,
         ),
@@ -74,13 +72,6 @@ def save_manifest(package: Path, manifest: Manifest) -> None:
     manifest = manifest.model_copy(update={"files": files})
     text = yaml.safe_dump(manifest.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     (package / "model.yaml").write_text(text, "utf-8")
-
-
-def _recipe_sha256() -> str:
-    folder = Path(__file__).parent
-    return hashlib.sha256(
-        b"".join((folder / name).read_bytes() for name in _SOURCE_FILES)
-    ).hexdigest()
 
 
 def _sha256(path: Path) -> str:
