@@ -99,8 +99,12 @@ class Runtime:
             clock=time.monotonic,
             default_deadline_ms=settings.default_deadline_ms,
         )
-        names = ", ".join(repository.names())
-        _log.info("ready after %.1f s with %s", time.monotonic() - started, names)
+        _log.info(
+            "ready after %.1f s with %s from %s",
+            time.monotonic() - started,
+            ", ".join(repository.names()),
+            settings.models_dir.resolve(),
+        )
 
     async def stop(self) -> None:
         """Finish what was accepted, then free everything."""

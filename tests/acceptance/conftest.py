@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -88,11 +89,15 @@ def start_server(
 
 
 def kill(server: Server) -> None:
-    """End whatever is left of a server."""
+    """End whatever is left of a server: its supervisor starts workers in sessions of their own."""
     try:
-        os.killpg(server.process.pid, signal.SIGKILL)
-    except ProcessLookupError:
+        parent = psutil.Process(server.process.pid)
+        family = [*parent.children(recursive=True), parent]
+    except psutil.NoSuchProcess:
         return
+    for member in reversed(family):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            member.kill()
     server.process.wait(10)
 
 

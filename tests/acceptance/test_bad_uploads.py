@@ -86,7 +86,12 @@ def test_a_form_must_hold_exactly_one_image(client: httpx.Client, tmp_path: Path
         "text": client.post("/v1/predict", data={"image": "x"}, files={"other": b"y"}),
         "broken": client.post(
             "/v1/predict",
-            content=b"--x\r\nnonsense",
+            content=b"nonsense",
+            headers={"content-type": "multipart/form-data; boundary=x"},
+        ),
+        "cut off": client.post(
+            "/v1/predict",
+            content=_form(image)[:-400],
             headers={"content-type": "multipart/form-data; boundary=x"},
         ),
         "no boundary": client.post(
@@ -98,6 +103,7 @@ def test_a_form_must_hold_exactly_one_image(client: httpx.Client, tmp_path: Path
         "none": "no_image_part",
         "text": "no_image_part",
         "broken": "bad_request",
+        "cut off": "no_image_part",
         "no boundary": "bad_request",
     }
 
@@ -139,6 +145,11 @@ def test_an_unknown_path_gets_a_problem_document_too(client: httpx.Client, path:
 def test_a_wrong_method_is_told_the_right_one(client: httpx.Client) -> None:
     answer = client.get("/v1/predict")
     assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+
+
+def _form(image: bytes) -> bytes:
+    head = b'--x\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\n\r\n'
+    return head + image + b"\r\n--x--\r\n"
 
 
 def _warnings(answer: httpx.Response) -> list[str]:

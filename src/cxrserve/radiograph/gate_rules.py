@@ -99,6 +99,9 @@ Rule = Callable[[Radiograph, GateLimits], Iterator[Remark]]
 # digital radiography, fluoroscopy, angiography units (they make spot films), secondary captures.
 _RADIOGRAPHY = frozenset({"CR", "DX", "DR", "RF", "RG", "XA", "SC", "OT"})
 
+# Others that a remark may quote. It quotes nothing else: a field may hold anything, even a name.
+_OTHER_MODALITIES = frozenset({"CT", "ES", "IO", "IVUS", "MG", "MR", "NM", "PT", "PX", "US", "XC"})
+
 # Body Part Examined (PS3.16 annex L) that names a part which is no chest. Parts that are neither
 # here nor chest-like (WHOLEBODY, a local word) say nothing, and the network decides.
 _OTHER_BODY_PARTS = frozenset(
@@ -181,7 +184,8 @@ def modality(radiograph: Radiograph, limits: GateLimits) -> Iterator[Remark]:
     if said and said not in _RADIOGRAPHY:
         yield Remark.of(
             ReasonCode.NOT_A_RADIOGRAPH,
-            f"the DICOM modality is {said[:16]}; CR, DX, RF or SC are read here",
+            f"the DICOM modality is {said if said in _OTHER_MODALITIES else 'none of radiography'}; "
+            "CR, DX, RF and SC are read here",
         )
 
 
