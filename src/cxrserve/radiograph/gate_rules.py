@@ -182,10 +182,10 @@ def modality(radiograph: Radiograph, limits: GateLimits) -> Iterator[Remark]:
     """DICOM says that the image comes from something else than radiography."""
     said = (radiograph.facts.modality or "").strip().upper()
     if said and said not in _RADIOGRAPHY:
+        name = said if said in _OTHER_MODALITIES else "none of radiography"
         yield Remark.of(
             ReasonCode.NOT_A_RADIOGRAPH,
-            f"the DICOM modality is {said if said in _OTHER_MODALITIES else 'none of radiography'}; "
-            "CR, DX, RF and SC are read here",
+            f"the DICOM modality is {name}; CR, DX, RF and SC are read here",
         )
 
 

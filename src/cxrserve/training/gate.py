@@ -138,6 +138,9 @@ def _no_chest(corpus: Corpus, rng: Randomness) -> _Example:
     counts = np.array([label.startswith("not_a") for label in LABELS], np.float32)
     if rng.random() < 0.25:
         pixels = 255 - pixels
+    if rng.random() < 0.15:
+        # Else the network learns that borders alone make a chest.
+        pixels = images.on_a_screen(pixels, rng)
     return _example(pixels, said, counts)
 
 

@@ -262,14 +262,15 @@ def exposed(film: Grey, rng: Randomness) -> Grey:
     if rng.random() < 0.3:
         stretched = (int(width * rng.uniform(0.82, 1.2)), height)
         image = image.resize(stretched, Image.Resampling.BILINEAR)
-    if rng.random() < 0.25:
-        edge = int(rng.choice([0, 0, 0, 255]))
-        framed = Image.new("L", (int(width * 1.18), int(height * 1.1)), edge)
-        framed.paste(image, (int(rng.integers(0, 20)), int(rng.integers(0, 12))))
-        image = framed
+    if rng.random() < 0.35:
+        image = _framed(image, rng)
     values = np.asarray(image, np.float32) / 255
     values = values ** rng.uniform(0.65, 1.5) * rng.uniform(0.75, 1.1) + rng.uniform(-0.05, 0.12)
+    if rng.random() < 0.15:
+        values += rng.normal(0, rng.uniform(0, 0.1), values.shape)
     image = Image.fromarray((np.clip(values, 0, 1) * 255).astype(np.uint8))
+    if rng.random() < 0.12:
+        image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 1.8)))
     if rng.random() < 0.3:
         draw = ImageDraw.Draw(image)
         place = (int(rng.integers(0, image.width)), int(rng.integers(0, image.height // 3)))
@@ -279,6 +280,23 @@ def exposed(film: Grey, rng: Randomness) -> Grey:
         image.save(coded, "JPEG", quality=int(rng.integers(25, 90)))
         image = Image.open(coded)
     return np.asarray(image)
+
+
+def on_a_screen(pixels: Grey, rng: Randomness) -> Grey:
+    """The picture with the borders that screens and copying programs put around it."""
+    return np.asarray(_framed(Image.fromarray(pixels), rng))
+
+
+def _framed(image: Image.Image, rng: Randomness) -> Image.Image:
+    """Borders on one or both axes, up to those of a wide screen's picture."""
+    wide = rng.uniform(1.0, 1.85) if rng.random() < 0.6 else rng.uniform(1.0, 1.2)
+    tall = rng.uniform(1.0, 1.6) if rng.random() < 0.25 else rng.uniform(1.0, 1.12)
+    edge = int(rng.choice([0, 0, 0, 40, 255]))
+    framed = Image.new("L", (int(image.width * wide), int(image.height * tall)), edge)
+    free = framed.width - image.width, framed.height - image.height
+    place = (free[0] // 2, free[1] // 2) if rng.random() < 0.6 else rng.integers(0, np.add(free, 1))
+    framed.paste(image, (int(place[0]), int(place[1])))
+    return framed
 
 
 class _Phantoms:

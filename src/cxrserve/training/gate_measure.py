@@ -51,10 +51,10 @@ def measure_gate(corpus: Corpus, data: Path, package: Path) -> str:
         *_held_out(gate, data),
     ]
     (package / METRICS).write_text(json.dumps([asdict(one) for one in figures], indent=1), "utf-8")
-    table = _table(figures)
-    (package / CARD).write_text(_CARD.format(table=table), "utf-8")
+    shown = table(figures)
+    (package / CARD).write_text(_CARD.format(table=shown), "utf-8")
     save_manifest(package, manifest)
-    return table
+    return shown
 
 
 def _films(gate: QualityGate, corpus: Corpus) -> list[Figure]:
@@ -66,11 +66,11 @@ def _films(gate: QualityGate, corpus: Corpus) -> list[Figure]:
             for task, film in zip(corpus.tasks[one], corpus.films[one], strict=True):
                 kept[task].append(film)
         figures += [
-            _figure(gate, f"chest films, {task}, {split}", films, None)
+            judged_pixels(gate, f"chest films, {task}, {split}", films, None)
             for task, films in kept.items()
         ]
         every = [film for films in kept.values() for film in films]
-        figures.append(_figure(gate, f"chest films, every source, {split}", every, None))
+        figures.append(judged_pixels(gate, f"chest films, every source, {split}", every, None))
     return figures
 
 
@@ -86,7 +86,7 @@ def _turned(gate: QualityGate, corpus: Corpus) -> list[Figure]:
          lambda film: images.photographed_film(film, rng)),
     ]  # fmt: skip
     return [
-        _figure(gate, f"test films, {name}", [change(film) for film in films], code)
+        judged_pixels(gate, f"test films, {name}", [change(film) for film in films], code)
         for name, code, change in kinds
     ]
 
@@ -110,7 +110,7 @@ def _no_chests(gate: QualityGate, corpus: Corpus) -> list[Figure]:
         count = 40 if family is _new_phantom else _EACH
         seeds = np.random.SeedSequence([_SEED, number]).spawn(count)
         drawn = [family(np.random.default_rng(seed)) for seed in seeds]
-        figures.append(_figure(gate, name, drawn, codes))
+        figures.append(judged_pixels(gate, name, drawn, codes))
     return figures
 
 
@@ -136,7 +136,11 @@ def _held_out(gate: QualityGate, data: Path) -> list[Figure]:
     ]  # fmt: skip
 
 
-def _figure(gate: QualityGate, kind: str, pixels: list[Grey], expected: str | None) -> Figure:
+def judged_pixels(gate: QualityGate, kind: str, pixels: list[Grey], expected: str | None) -> Figure:
+    """Judge images of one kind by their pixels alone, uint8 `[h, w]` each.
+
+    `expected` names the codes, parted by `|`, of which one should be given.
+    """
     return _judged(gate, kind, [_bare(one) for one in pixels], expected)
 
 
@@ -169,7 +173,8 @@ def _judged(
     )
 
 
-def _table(figures: list[Figure]) -> str:
+def table(figures: list[Figure]) -> str:
+    """The figures as a Markdown table."""
     rows = [
         "| images | number | answered | without any remark | given the right remark |",
         "|---|---:|---:|---:|---:|",
