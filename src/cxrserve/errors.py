@@ -15,7 +15,8 @@ CxrError
 ├── DeadlineExceeded
 ├── NotReady                   before warm-up or while draining
 ├── BrokenPackage              a model package that cannot be trusted or run
-└── EngineFailure              the network ran and failed
+├── EngineFailure              the network ran and failed
+└── UnusableData, UnusableRecipe   training only, in `training/`
 """
 
 from __future__ import annotations

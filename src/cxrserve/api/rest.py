@@ -25,6 +25,8 @@ from cxrserve.predictor import Question
 from cxrserve.radiograph.limits import MIB
 from cxrserve.runtime import Runtime
 
+# What nginx logs for it; nobody is there to read the answer.
+_CALLER_GONE = 499
 _ALL_METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 _MOST_INSIDE_BYTES = 256 * MIB
 
@@ -151,13 +153,11 @@ async def _unless_gone(request: Request, work: Any) -> Any:
     try:
         await asyncio.wait({task, watch}, return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
-            task.cancel()
-        return await task
-    except asyncio.CancelledError:
-        task.cancel()
-        raise HTTPException(499, "the caller hung up") from None
+            raise HTTPException(_CALLER_GONE)
+        return task.result()
     finally:
-        watch.cancel()
+        for one in (task, watch):
+            one.cancel()
 
 
 async def _disconnected(request: Request) -> None:
@@ -197,8 +197,8 @@ def _handle_errors(app: FastAPI, metrics: Metrics) -> None:
 
     @app.exception_handler(HTTPException)
     async def plain(request: Request, error: HTTPException) -> Response:
-        if error.status_code == 499:
-            return Response(status_code=499)
+        if error.status_code == _CALLER_GONE:
+            return Response(status_code=_CALLER_GONE)
         headers = dict(error.headers or {})
         document = problems.http_problem(error.status_code, str(error.detail), request.state.id)
         return problem_response(document, headers)
