@@ -24,6 +24,7 @@ from torch.nn import functional
 
 from cxrserve.radiograph.gate_network import thumbnail
 from cxrserve.training import gate_images as images
+from cxrserve.training.gate_bones import limb
 from cxrserve.training.gate_corpus import Corpus, read_corpus
 from cxrserve.training.gate_images import Grey, Randomness
 from cxrserve.training.gate_package import LABELS, write_gate_package
@@ -148,7 +149,7 @@ _FAMILIES: dict[str, Callable[[Corpus], images.Family]] = {
     "photograph": lambda corpus: images.photograph(corpus.photographs["train"]),
     "slice": lambda corpus: images.photograph(corpus.slices["train"]),
     "cut_out": lambda corpus: images.cut_out(corpus.films["train"]),
-    "limb": lambda corpus: images.limb,
+    "limb": lambda corpus: limb,
     "document": lambda corpus: images.document,
     "noise": lambda corpus: images.noise,
     "pattern": lambda corpus: images.pattern,

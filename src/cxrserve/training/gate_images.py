@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from cxrserve.radiograph.phantom import draw_phantom
 
@@ -19,7 +19,7 @@ Grey = NDArray[np.uint8]
 Randomness = np.random.Generator
 Family = Callable[[Randomness], Grey]
 
-_SIDE = 192
+SIDE = 192
 _WORDS = [
     "report",
     "patient",
@@ -59,7 +59,7 @@ _WORDS = [
 
 def noise(rng: Randomness) -> Grey:
     """White, coloured, salt-and-pepper or coarse noise."""
-    cells = int(rng.choice([_SIDE, _SIDE, 96, 48, 24, 12, 6]))
+    cells = int(rng.choice([SIDE, SIDE, 96, 48, 24, 12, 6]))
     values = rng.normal(rng.uniform(60, 190), rng.uniform(10, 90), (cells, cells))
     if rng.random() < 0.25:
         values = np.where(rng.random((cells, cells)) < 0.5, 0, 255)
@@ -68,7 +68,7 @@ def noise(rng: Randomness) -> Grey:
 
 def gradient(rng: Randomness) -> Grey:
     """Linear or radial ramps, with or without steps."""
-    y, x = np.mgrid[0 : 1 : _SIDE * 1j, 0 : 1 : _SIDE * 1j]
+    y, x = np.mgrid[0 : 1 : SIDE * 1j, 0 : 1 : SIDE * 1j]
     ramp = (
         np.hypot(x - rng.random(), y - rng.random())
         if rng.random() < 0.4
@@ -84,10 +84,10 @@ def gradient(rng: Randomness) -> Grey:
 
 def pattern(rng: Randomness) -> Grey:
     """Bars, checks, rings and step wedges, as on test charts."""
-    image = Image.new("L", (_SIDE, _SIDE), int(rng.integers(0, 256)))
+    image = Image.new("L", (SIDE, SIDE), int(rng.integers(0, 256)))
     draw = ImageDraw.Draw(image)
     count, kind = int(rng.integers(2, 17)), rng.integers(0, 4)
-    size = _SIDE / count
+    size = SIDE / count
     for row in range(count):
         for column in range(count):
             grey = int(255 * (row * count + column) / count**2)
@@ -98,16 +98,16 @@ def pattern(rng: Randomness) -> Grey:
             elif kind == 1:
                 draw.rectangle(box, fill=255 * ((row + column) % 2))
             elif kind == 2:
-                draw.rectangle((0, row * size, _SIDE, (row + 1) * size), fill=grey)
+                draw.rectangle((0, row * size, SIDE, (row + 1) * size), fill=grey)
             else:
-                inset = row * _SIDE / count / 2
-                draw.ellipse((inset, inset, _SIDE - inset, _SIDE - inset), fill=255 * (row % 2))
-    return _perhaps_turned(np.asarray(image), rng)
+                inset = row * SIDE / count / 2
+                draw.ellipse((inset, inset, SIDE - inset, SIDE - inset), fill=255 * (row % 2))
+    return perhaps_turned(np.asarray(image), rng)
 
 
 def document(rng: Randomness) -> Grey:
     """Pages of text, tables and traces, dark on light or light on dark."""
-    image = Image.new("L", (2 * _SIDE, int(2 * _SIDE * rng.uniform(0.8, 1.4))), 255)
+    image = Image.new("L", (2 * SIDE, int(2 * SIDE * rng.uniform(0.8, 1.4))), 255)
     draw = ImageDraw.Draw(image)
     size = int(rng.integers(7, 30))
     font, y = ImageFont.load_default(size=size), 14
@@ -132,38 +132,7 @@ def document(rng: Randomness) -> Grey:
 def blank(rng: Randomness) -> Grey:
     """An unexposed or saturated detector."""
     level = rng.uniform(0, 255)
-    return np.clip(rng.normal(level, rng.uniform(0, 6), (_SIDE, _SIDE)), 0, 255).astype(np.uint8)
-
-
-def limb(rng: Randomness) -> Grey:
-    """Drawn bones with soft tissue: fingers, long bones with joints, skulls, pelves."""
-    flesh = Image.new("L", (_SIDE, _SIDE))
-    bone = Image.new("L", (_SIDE, _SIDE))
-    marrow = Image.new("L", (_SIDE, _SIDE))
-    kind = rng.integers(0, 5)
-    if kind == 0:
-        _draw_hand(rng, flesh, bone, marrow)
-    elif kind in (1, 2):
-        for _ in range(int(rng.integers(1, 3))):
-            start = rng.uniform(0.25, 0.75), rng.uniform(-0.1, 0.1)
-            _draw_chain(
-                rng,
-                (flesh, bone, marrow),
-                start,
-                np.pi / 2 + rng.normal(0, 0.12),
-                lengths=rng.uniform(0.35, 0.7, 3),
-                width=rng.uniform(0.06, 0.13),
-            )
-    elif kind == 3:
-        _draw_skull(rng, flesh, bone, marrow)
-    else:
-        _draw_pelvis(rng, flesh, bone, marrow)
-    layers = [_soft(flesh, 4), _soft(bone, 1.2), _soft(marrow, 1.5)]
-    weights = rng.uniform(40, 110), rng.uniform(70, 150), -rng.uniform(10, 60)
-    total = sum(weight * layer for weight, layer in zip(weights, layers, strict=True))
-    total = total + rng.normal(0, rng.uniform(1, 7), (_SIDE, _SIDE)) + rng.uniform(0, 40)
-    shown = np.clip(total, 0, 255).astype(np.uint8)
-    return _perhaps_turned(shown, rng)
+    return np.clip(rng.normal(level, rng.uniform(0, 6), (SIDE, SIDE)), 0, 255).astype(np.uint8)
 
 
 def phantom(rng: Randomness) -> Grey:
@@ -180,7 +149,7 @@ def photograph(photographs: Sequence[Grey]) -> Family:
         side = int(min(height, width) * rng.uniform(0.3, 1.0))
         top, left = int(rng.integers(height - side + 1)), int(rng.integers(width - side + 1))
         cut = _resized(whole[top : top + side, left : left + side])
-        cut = _perhaps_turned(cut, rng)
+        cut = perhaps_turned(cut, rng)
         if rng.random() < 0.3:
             cut = 255 - cut
         if rng.random() < 0.3:
@@ -212,7 +181,7 @@ def cut_out(films: Sequence[Grey]) -> Family:
             left = (square.shape[1] - part.shape[1]) // 2
             square[: part.shape[0], left : left + part.shape[1]] = part
             part = square
-        return _perhaps_turned(_resized(part), rng)
+        return perhaps_turned(_resized(part), rng)
 
     return family
 
@@ -307,85 +276,11 @@ class _Phantoms:
 
     def __call__(self, seed: int) -> Grey:
         if seed not in self._drawn:
-            self._drawn[seed] = draw_phantom(side=_SIDE, seed=seed)
+            self._drawn[seed] = draw_phantom(side=SIDE, seed=seed)
         return self._drawn[seed]
 
 
 _PHANTOMS = _Phantoms()
-
-
-def _draw_chain(
-    rng: Randomness,
-    layers: tuple[Image.Image, Image.Image, Image.Image],
-    start: tuple[float, float],
-    angle: float,
-    *,
-    lengths: NDArray[np.float64],
-    width: float,
-) -> None:
-    flesh, bone, marrow = layers
-    x, y = start
-    for length in lengths:
-        end = x + np.cos(angle) * length, y + np.sin(angle) * length
-        for layer, thick, fill in ((flesh, 2.6, 255), (bone, 1.0, 255), (marrow, 0.55, 255)):
-            wide = max(1, int(width * thick * _SIDE))
-            line = [(x * _SIDE, y * _SIDE), (end[0] * _SIDE, end[1] * _SIDE)]
-            drawn = Image.new("L", layer.size)
-            ImageDraw.Draw(drawn).line(line, fill=fill, width=wide)
-            if layer is not marrow:
-                radius = wide * (0.5 if layer is flesh else 0.72)
-                for px, py in line:
-                    box = (px - radius, py - radius, px + radius, py + radius)
-                    ImageDraw.Draw(drawn).ellipse(box, fill=fill)
-            layer.paste(ImageChops.lighter(layer, drawn))
-        gap = width * 0.35
-        x, y = end[0] + np.cos(angle) * gap, end[1] + np.sin(angle) * gap
-        angle += rng.normal(0, 0.12)
-
-
-def _draw_hand(rng: Randomness, *layers: Image.Image) -> None:
-    flesh, bone, marrow = layers
-    for finger in range(5):
-        spread = (finger - 2) * rng.uniform(0.12, 0.2)
-        start = 0.5 + (finger - 2) * 0.075, 0.72
-        lengths = np.array([0.2, 0.15, 0.09, 0.06]) * rng.uniform(0.8, 1.1)
-        _draw_chain(rng, (flesh, bone, marrow), start, -np.pi / 2 + spread,
-                    lengths=lengths, width=rng.uniform(0.025, 0.04))  # fmt: skip
-    for offset in (-0.06, 0.06):
-        _draw_chain(rng, (flesh, bone, marrow), (0.5 + offset, 1.1), -np.pi / 2,
-                    lengths=np.array([0.32]), width=0.06)  # fmt: skip
-
-
-def _draw_skull(
-    rng: Randomness, flesh: Image.Image, bone: Image.Image, marrow: Image.Image
-) -> None:
-    half_width, half_height = rng.uniform(0.25, 0.36), rng.uniform(0.32, 0.42)
-
-    def oval(layer: Image.Image, x: float, y: float, a: float, b: float) -> None:
-        box = ((x - a) * _SIDE, (y - b) * _SIDE, (x + a) * _SIDE, (y + b) * _SIDE)
-        ImageDraw.Draw(layer).ellipse(box, fill=255)
-
-    oval(flesh, 0.5, 0.45, half_width + 0.03, half_height + 0.03)
-    oval(bone, 0.5, 0.45, half_width, half_height)
-    oval(marrow, 0.5, 0.45, half_width - 0.03, half_height - 0.03)
-    for side in (-1, 1):
-        oval(marrow, 0.5 + side * 0.12, 0.52, 0.07, 0.055)
-    ImageDraw.Draw(bone).rectangle([0.4 * _SIDE, 0.75 * _SIDE, 0.6 * _SIDE, 0.95 * _SIDE], fill=200)
-
-
-def _draw_pelvis(
-    rng: Randomness, flesh: Image.Image, bone: Image.Image, marrow: Image.Image
-) -> None:
-    ImageDraw.Draw(flesh).rectangle([0.05 * _SIDE, 0, 0.95 * _SIDE, _SIDE], fill=255)
-    for side in (-1, 1):
-        x = 0.5 + side * rng.uniform(0.2, 0.26)
-        box = [(x - 0.17) * _SIDE, 0.2 * _SIDE, (x + 0.17) * _SIDE, 0.6 * _SIDE]
-        ImageDraw.Draw(bone).ellipse(box, fill=200)
-        hole = [(x - 0.07) * _SIDE, 0.62 * _SIDE, (x + 0.03) * _SIDE, 0.74 * _SIDE]
-        ImageDraw.Draw(marrow).ellipse(hole, fill=255)
-        _draw_chain(rng, (flesh, bone, marrow), (x + side * 0.05, 0.6), np.pi / 2,
-                    lengths=np.array([0.6]), width=0.09)  # fmt: skip
-    ImageDraw.Draw(bone).rectangle([0.44 * _SIDE, 0, 0.56 * _SIDE, 0.45 * _SIDE], fill=190)
 
 
 def _homography(target: Sequence[float], source: Sequence[float]) -> list[float]:
@@ -398,15 +293,11 @@ def _homography(target: Sequence[float], source: Sequence[float]) -> list[float]
     return [float(value) for value in np.linalg.solve(np.array(rows), np.array(values))]
 
 
-def _perhaps_turned(pixels: Grey, rng: Randomness) -> Grey:
+def perhaps_turned(pixels: Grey, rng: Randomness) -> Grey:
+    """Turned by a random number of quarters."""
     return np.ascontiguousarray(np.rot90(pixels, int(rng.integers(0, 4))))
 
 
 def _resized(pixels: Grey) -> Grey:
     image = Image.fromarray(np.ascontiguousarray(pixels))
-    return np.asarray(image.resize((_SIDE, _SIDE), Image.Resampling.BILINEAR))
-
-
-def _soft(image: Image.Image, radius: float) -> NDArray[np.float32]:
-    blurred = np.asarray(image.filter(ImageFilter.GaussianBlur(radius)), np.float32)
-    return blurred / np.float32(255)
+    return np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BILINEAR))

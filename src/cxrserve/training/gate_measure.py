@@ -17,6 +17,7 @@ from cxrserve.radiograph.radiograph import Facts, ImageFormat, Radiograph
 from cxrserve.radiograph.reader import read_radiograph
 from cxrserve.training import gate_images as images
 from cxrserve.training.datasets import Split
+from cxrserve.training.gate_bones import limb
 from cxrserve.training.gate_corpus import TASKS, Corpus
 from cxrserve.training.gate_images import Grey, Randomness
 from cxrserve.training.gate_package import CARD, METRICS, save_manifest
@@ -100,7 +101,7 @@ def _no_chests(gate: QualityGate, corpus: Corpus) -> list[Figure]:
         ("test patterns", "not_a_chest|not_a_radiograph|blank", images.pattern),
         ("gradients", "not_a_chest|not_a_radiograph|blank", images.gradient),
         ("blank", "not_a_chest|not_a_radiograph|blank", images.blank),
-        ("drawn limbs, skulls, pelves", "not_a_chest|not_a_radiograph", images.limb),
+        ("drawn limbs, skulls, pelves", "not_a_chest|not_a_radiograph", limb),
         ("cut-outs of test films", "not_a_chest|not_a_radiograph",
          images.cut_out(corpus.films["test"])),
         ("our phantoms, new seeds", "phantom", _new_phantom),
