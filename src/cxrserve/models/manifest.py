@@ -57,13 +57,14 @@ class Calibration(_Part):
 class Graph(_Part):
     """One ONNX file of the package.
 
-    `parity` is the largest absolute difference of a logit to the fp32 reference, seen at export.
+    `parity` is the largest absolute difference of a logit to the fp32 reference, seen at
+    export; null where it was not measured.
     """
 
     file: str
     precision: Literal["fp32", "fp16", "int8"]
     sha256: Sha256
-    parity: Annotated[float, Field(ge=0)] = 0.0
+    parity: Annotated[float, Field(ge=0)] | None = None
 
     @field_validator("file")
     @classmethod
