@@ -5,13 +5,16 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from collections.abc import Callable
 from typing import Any
 
 from pydicom import config as pydicom_config
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
-from pydicom.filereader import read_dataset
+from pydicom.filereader import read_dataset, read_sequence
 from pydicom.multival import MultiValue
+from pydicom.pixels.utils import get_expected_length
 from pydicom.tag import BaseTag
 from pydicom.uid import (
     UID,
@@ -21,11 +24,11 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
-from cxrserve.errors import UnreadableImage, UnsupportedUpload, UploadTooLarge
-from cxrserve.radiograph.dicom_codec import decode_frame
+from cxrserve.errors import UnreadableImage, UnsupportedUpload
+from cxrserve.radiograph.dicom_codec import decode_frame, is_encapsulated
 from cxrserve.radiograph.dicom_facts import facts_of
-from cxrserve.radiograph.dicom_render import render
-from cxrserve.radiograph.limits import Limits
+from cxrserve.radiograph.dicom_render import render, row_stretch
+from cxrserve.radiograph.limits import BoundedReads, Limits
 from cxrserve.radiograph.radiograph import ImageFormat, Radiograph
 
 # What pydicom is seen to raise on damaged files.
@@ -46,7 +49,9 @@ DAMAGED = (
     struct.error,
     zlib.error,
 )
-_MOST_META_ELEMENTS = 64
+_PIXEL_DATA = 0x7FE00010
+_OPENED_TAGS = {0x00540220, 0x00283000, 0x00283010}  # view code, modality LUT, VOI LUT
+_MOST_VALUE_BYTES = 256 << 10  # the longest that is used is a palette of 65,536 words
 
 
 def read_dicom(data: bytes, limits: Limits) -> Radiograph:
@@ -91,13 +96,13 @@ def read_dicom(data: bytes, limits: Limits) -> Radiograph:
 
 
 def _parse(data: bytes, limits: Limits) -> Dataset:
-    stream = io.BytesIO(data)
+    stream: io.BytesIO = BoundedReads(data, limits)
     if data[128:132] == b"DICM":
         stream.seek(132)
     meta = FileMetaDataset()
     if data[stream.tell() : stream.tell() + 2] == b"\x02\x00":
-        bounded = _Bounded(_MOST_META_ELEMENTS, last_group=2)
-        meta.update(read_dataset(stream, False, True, stop_when=bounded))
+        meta.update(read_dataset(stream, False, True, stop_when=_is_behind(0x0002FFFF)))
+        _bound_values(meta, limits)
     syntax = UID(meta.get("TransferSyntaxUID", ""))
     if not syntax:
         syntax = _guessed_syntax(data, stream.tell())
@@ -108,24 +113,30 @@ def _parse(data: bytes, limits: Limits) -> Dataset:
         stream,
         syntax == ImplicitVRLittleEndian,
         syntax != ExplicitVRBigEndian,
-        stop_when=_Bounded(limits.header_elements),
+        stop_when=_is_behind(_PIXEL_DATA),
     )
+    _bound_values(dataset, limits)
     dataset.file_meta = meta
     return dataset
 
 
-class _Bounded:
-    """Stops pydicom behind a group, and refuses more elements than a real file has."""
+def _is_behind(last: int) -> Callable[[BaseTag, str | None, int], bool]:
+    return lambda tag, _vr, _length: tag > last
 
-    def __init__(self, most: int, *, last_group: int | None = None) -> None:
-        self._left = most
-        self._last_group = last_group
 
-    def __call__(self, tag: BaseTag, _vr: str | None, _length: int) -> bool:
-        self._left -= 1
-        if self._left < 0:
-            raise UploadTooLarge("the DICOM header has too many elements")
-        return self._last_group is not None and tag.group > self._last_group
+def _bound_values(dataset: Dataset, limits: Limits) -> None:
+    """Drop values too long to be meant; pydicom converts what is left when it is asked for."""
+    for tag in list(dataset.keys()):
+        element = dataset.get_item(tag)
+        if tag == _PIXEL_DATA or not isinstance(element, RawDataElement) or not element.value:
+            continue
+        if tag in _OPENED_TAGS:
+            # Once under the bound and for nothing; afterwards pydicom opens it without one.
+            implicit = element.is_implicit_VR or element.VR == "UN"
+            items = BoundedReads(element.value, limits)
+            read_sequence(items, implicit, element.is_little_endian, len(element.value), "ascii")
+        elif len(element.value) > _MOST_VALUE_BYTES:
+            del dataset[tag]
 
 
 def _guessed_syntax(data: bytes, start: int) -> UID:
@@ -140,14 +151,15 @@ def _inflated(compressed: bytes, limits: Limits) -> io.BytesIO:
     limits.check_inflation(len(inflated), len(compressed))
     if not inflater.eof and not inflater.unconsumed_tail:
         raise UnreadableImage("the deflated DICOM file was cut off", reason="truncated")
-    return io.BytesIO(inflated)
+    return BoundedReads(inflated, limits)
 
 
 def _check_image(dataset: Dataset, limits: Limits) -> tuple[str, ...]:
-    if "PixelData" not in dataset:
+    if not dataset.get("PixelData"):
         _explain_missing_pixels(dataset)
     rows, columns = _positive(dataset, "Rows"), _positive(dataset, "Columns")
-    limits.check_pixels(columns, rows)
+    stretch = row_stretch(dataset)
+    limits.check_pixels(round(columns * max(1 / stretch, 1)), round(rows * max(stretch, 1)))
     frames = _integer(dataset.get("NumberOfFrames"), 1)
     if frames > 1:
         raise UnreadableImage(
@@ -163,12 +175,11 @@ def _check_image(dataset: Dataset, limits: Limits) -> tuple[str, ...]:
             f"pixels of {samples} samples with {stored} of {allocated} bits are not read here",
             advice="send CR, DX or SC images of 8 to 16 bits",
         )
-    size = rows * columns * samples * allocated // 8
-    limits.check_inflation(size, len(dataset.PixelData))
-    syntax = dataset.file_meta.TransferSyntaxUID
-    if not syntax.is_compressed and len(dataset.PixelData) < size:
+    limits.check_inflation(rows * columns * samples * allocated // 8, len(dataset.PixelData))
+    expected = get_expected_length(dataset)
+    if not is_encapsulated(dataset) and len(dataset.PixelData) < expected:
         raise UnreadableImage(
-            f"the pixels are cut off: {len(dataset.PixelData)} of {size} bytes",
+            f"the pixels are cut off: {len(dataset.PixelData)} of {expected} bytes",
             reason="truncated",
             advice="send the file again",
         )

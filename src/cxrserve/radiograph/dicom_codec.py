@@ -10,16 +10,16 @@ from pydicom.encaps import generate_frames
 from pydicom.pixels.utils import pixel_array
 from pydicom.uid import (
     JPEG2000TransferSyntaxes,
+    JPEGBaseline8Bit,
     JPEGExtended12Bit,
     JPEGLSTransferSyntaxes,
     JPEGTransferSyntaxes,
 )
 
 from cxrserve.errors import UnreadableImage, UnsupportedUpload
-from cxrserve.radiograph.limits import Limits
+from cxrserve.radiograph.dicom_facts import is_uid
+from cxrserve.radiograph.limits import BoundedReads, Limits
 
-_HTJ2K = {f"1.2.840.10008.1.2.4.{number}" for number in (201, 202, 203)}
-_CODESTREAMS = {*JPEG2000TransferSyntaxes, *_HTJ2K}
 _UNCOMPRESSED = {
     "1.2.840.10008.1.2",
     "1.2.840.10008.1.2.1",
@@ -27,7 +27,16 @@ _UNCOMPRESSED = {
     "1.2.840.10008.1.2.2",
 }
 _RLE = "1.2.840.10008.1.2.5"
-_READ = {*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes, *_CODESTREAMS, *_UNCOMPRESSED, _RLE}
+# One codec a coding, whatever else is installed: the same file gives the same pixels everywhere.
+# GDCM decodes the processes that nobody else does; it ends the process on some damaged files.
+_CODECS = {
+    _RLE: "pylibjpeg",
+    **dict.fromkeys(JPEGTransferSyntaxes, "gdcm"),
+    JPEGBaseline8Bit: "pillow",
+    **dict.fromkeys(JPEGLSTransferSyntaxes, "pyjpegls"),
+    **dict.fromkeys(JPEG2000TransferSyntaxes, "pylibjpeg"),
+    **dict.fromkeys((f"1.2.840.10008.1.2.4.{number}" for number in (201, 202, 203)), "pylibjpeg"),
+}
 _JPEG_FRAMES = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
 
 
@@ -46,14 +55,15 @@ def decode_frame(dataset: Dataset, limits: Limits) -> NDArray[np.integer]:
         UnreadableImage: the codestream is damaged or of another size than the header says.
     """
     syntax = dataset.file_meta.TransferSyntaxUID
-    if syntax not in _READ:
+    if is_encapsulated(dataset) and syntax not in _CODECS:
         raise UnsupportedUpload(
-            f"the transfer syntax {syntax} is not read here",
+            f"the transfer syntax {syntax if is_uid(syntax) else 'named in it'} is not read here",
             advice="send the image uncompressed, or as JPEG, JPEG-LS, JPEG 2000, HTJ2K or RLE",
         )
     frame = b""
-    if syntax not in _UNCOMPRESSED:
-        frame = next(generate_frames(dataset.PixelData, number_of_frames=1))
+    if is_encapsulated(dataset):
+        fragments = BoundedReads(dataset.PixelData, limits)
+        frame = next(generate_frames(fragments, number_of_frames=1))
         _check_codestream(frame, dataset, limits)
     # RGB is wanted for YBR and palette; a greyscale image must keep its stored values.
     raw = dataset.SamplesPerPixel == 1
@@ -61,14 +71,32 @@ def decode_frame(dataset: Dataset, limits: Limits) -> NDArray[np.integer]:
         if syntax == JPEGExtended12Bit and dataset.BitsStored > 8:
             pixels = _decode_extended_12_bit(frame, dataset)
         else:
-            pixels = pixel_array(dataset, index=0, raw=raw, correct_unused_bits=False)
-    except (RuntimeError, ValueError, MemoryError) as error:
+            pixels = pixel_array(
+                dataset,
+                index=0,
+                raw=raw,
+                correct_unused_bits=False,
+                decoding_plugin=_CODECS.get(syntax, ""),
+            )
+    except BaseException as error:
+        if not isinstance(error, (RuntimeError, ValueError, MemoryError)) and not _is_panic(error):
+            raise
         raise UnreadableImage(
             "the image data inside the DICOM file cannot be decoded",
             reason="corrupt",
             advice="send the file again, uncompressed if need be",
         ) from error
     return pixels
+
+
+def is_encapsulated(dataset: Dataset) -> bool:
+    """Whether the pixels are a codestream in fragments."""
+    return dataset.file_meta.TransferSyntaxUID not in _UNCOMPRESSED
+
+
+def _is_panic(error: BaseException) -> bool:
+    # The RLE decoder is written in Rust; its panics are no Exception and their class has no module.
+    return type(error).__name__ == "PanicException"
 
 
 def _decode_extended_12_bit(frame: bytes, dataset: Dataset) -> NDArray[np.integer]:
@@ -100,32 +128,35 @@ def _check_codestream(frame: bytes, dataset: Dataset, limits: Limits) -> None:
     """Compare the size inside the codestream with the header's, before a decoder believes it."""
     if dataset.file_meta.TransferSyntaxUID == _RLE:
         return
-    size = _codestream_size(frame)
-    if size is None:
+    declared = _declared(frame)
+    if declared is None:
         raise UnreadableImage("the image data inside the DICOM file is damaged", reason="corrupt")
-    limits.check_pixels(*size)
-    if size != (int(dataset.Columns), int(dataset.Rows)):
+    limits.check_pixels(*declared[:2])
+    expected = (int(dataset.Columns), int(dataset.Rows), int(dataset.SamplesPerPixel))
+    if declared != expected:
         raise UnreadableImage(
-            f"the header says {dataset.Columns} x {dataset.Rows} pixels, "
-            f"the image data {size[0]} x {size[1]}",
+            "the header says {} x {} pixels of {} samples, ".format(*expected)
+            + "the image data {} x {} of {}".format(*declared),
             reason="corrupt",
         )
 
 
-def _codestream_size(frame: bytes) -> tuple[int, int] | None:
-    """Width and height that a JPEG, JPEG-LS or JPEG 2000 codestream declares."""
+def _declared(frame: bytes) -> tuple[int, int, int] | None:
+    """Width, height and components that a JPEG, JPEG-LS or JPEG 2000 codestream declares."""
     start = frame.find(b"\xff\x4f\xff\x51", 0, 4096)
-    if start >= 0 and len(frame) >= start + 24:
+    if start >= 0 and len(frame) >= start + 42:
         right, bottom, left, top = (
             int.from_bytes(frame[start + at : start + at + 4], "big") for at in (8, 12, 16, 20)
         )
-        return right - left, bottom - top
+        components = int.from_bytes(frame[start + 40 : start + 42], "big")
+        return right - left, bottom - top, components
     position = 2 if frame[:2] == b"\xff\xd8" else len(frame)
-    while position + 9 <= len(frame) and frame[position] == 0xFF:
+    while position + 10 <= len(frame) and frame[position] == 0xFF:
         marker = frame[position + 1]
         if marker in _JPEG_FRAMES:
             height, width = frame[position + 5 : position + 7], frame[position + 7 : position + 9]
-            return int.from_bytes(width, "big"), int.from_bytes(height, "big")
+            components = frame[position + 9]
+            return int.from_bytes(width, "big"), int.from_bytes(height, "big"), components
         filler = marker == 0xFF
         position += 1 if filler else 2 + int.from_bytes(frame[position + 2 : position + 4], "big")
     return None

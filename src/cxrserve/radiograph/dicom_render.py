@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from pydicom.dataset import Dataset
-from pydicom.multival import MultiValue
 from pydicom.pixels.processing import apply_modality_lut
 
+from cxrserve.radiograph.dicom_facts import numbers
 from cxrserve.radiograph.raster import grey_of
 
 Levels = NDArray[np.float64]
@@ -39,7 +39,8 @@ def render(dataset: Dataset, raw: NDArray[np.integer]) -> Rendered:
         raw: stored values, integers `[rows, columns]`, or RGB `[rows, columns, 3]`.
     """
     if raw.ndim == 3:
-        pixels, saturation = grey_of(Image.fromarray(raw.astype(np.uint8), "RGB"))
+        eight_bits = raw >> max(int(dataset.BitsStored) - 8, 0)
+        pixels, saturation = grey_of(Image.fromarray(eight_bits.astype(np.uint8)))
         return Rendered(_square(pixels, dataset), saturation, ())
     if str(dataset.get("PhotometricInterpretation", "")) == "PALETTE COLOR":
         pixels, saturation = grey_of(Image.fromarray(_palette(dataset, raw)))
@@ -143,12 +144,16 @@ def _lut_data(item: Dataset, entries: int, bits: int) -> Levels:
 
 def _window(dataset: Dataset, modality: Levels) -> Levels | None:
     """The first window, as 0..1 (C.11.2.1.2 and .3)."""
-    centre, width = _first(dataset.get("WindowCenter")), _first(dataset.get("WindowWidth"))
-    if centre is None or width is None:
+    centres, widths = numbers(dataset, "WindowCenter"), numbers(dataset, "WindowWidth")
+    if not centres or not widths:
         return None
+    centre, width = centres[0], widths[0]
     function = str(dataset.get("VOILUTFunction", "") or "LINEAR").upper()
     if function == "SIGMOID" and width > 0:
-        return np.asarray(1.0 / (1.0 + np.exp(-4.0 * (modality - centre) / width)))
+        # Beyond ±60 it is 0 or 1 to the last bit; further out exp would overflow.
+        return np.asarray(
+            1.0 / (1.0 + np.exp(-np.clip(4.0 * (modality - centre) / width, -60, 60)))
+        )
     if function == "LINEAR_EXACT" and width > 0:
         return np.asarray((modality - centre) / width + 0.5)
     if width < 1:
@@ -163,12 +168,6 @@ def _is_display_ready(dataset: Dataset) -> bool:
     signed = int(dataset.get("PixelRepresentation", 0) or 0) == 1
     looked_up = any(word in dataset for word in ("ModalityLUTSequence", "RescaleSlope"))
     return int(dataset.get("BitsStored", 16) or 16) <= 8 and not signed and not looked_up
-
-
-def _first(value: object) -> float | None:
-    if isinstance(value, MultiValue):
-        value = value[0] if len(value) else None
-    return None if value is None or value == "" else float(str(value))
 
 
 def _is_inverted(dataset: Dataset) -> bool:
@@ -186,20 +185,19 @@ def _palette(dataset: Dataset, raw: NDArray[np.integer]) -> NDArray[np.uint8]:
 
 def _square(pixels: NDArray[np.uint8], dataset: Dataset) -> NDArray[np.uint8]:
     """Resample pixels that are not square, along the direction that has too few of them."""
-    stretch = _row_stretch(dataset)
+    stretch = row_stretch(dataset)
     rows, columns = pixels.shape
-    if abs(stretch - 1.0) < 0.005 or not 1 / _MOST_STRETCH <= stretch <= _MOST_STRETCH:
+    if abs(stretch - 1.0) < 0.005:
         return np.ascontiguousarray(pixels)
     size = (columns, round(rows * stretch)) if stretch > 1 else (round(columns / stretch), rows)
     return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR))
 
 
-def _row_stretch(dataset: Dataset) -> float:
-    """Height of a pixel divided by its width."""
+def row_stretch(dataset: Dataset) -> float:
+    """How often the rows are too few: height of a pixel over its width, 1 where unbelievable."""
     for keyword in ("PixelAspectRatio", "PixelSpacing", "ImagerPixelSpacing"):
-        pair = dataset.get(keyword)
-        if isinstance(pair, MultiValue) and len(pair) == 2:
-            down, across = float(pair[0]), float(pair[1])
-            if down > 0 and across > 0:
-                return down / across
+        pair = numbers(dataset, keyword)
+        if len(pair) == 2 and min(pair) > 0:
+            stretch = pair[0] / pair[1]
+            return stretch if 1 / _MOST_STRETCH <= stretch <= _MOST_STRETCH else 1.0
     return 1.0

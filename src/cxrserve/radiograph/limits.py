@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 
 from cxrserve.errors import UploadTooLarge
@@ -20,7 +21,8 @@ class Limits:
         inflate_ratio: decoded over compressed bytes, once decoding takes over 16 MiB; real
             radiographs compress by less than 50, deflate can reach 1032 (RFC 1951).
         jpeg_side: a JPEG is decoded at the smallest DCT scale whose shorter side keeps this.
-        header_elements: DICOM elements before the pixels; real files have a few hundred.
+        header_elements: DICOM elements before the pixels, nested ones included; real files have
+            a few hundred.
     """
 
     upload_bytes: int = 64 * MIB
@@ -64,3 +66,24 @@ class Limits:
                 advice="no radiograph compresses this far; check the file",
                 limit_ratio=self.inflate_ratio,
             )
+
+
+class BoundedReads(io.BytesIO):
+    """Bytes that can be read only so often, so that parsing them ends however they nest.
+
+    A DICOM parser reads an element's head and its value, and pixels in pieces of 8 KiB.
+    """
+
+    def __init__(self, data: bytes, limits: Limits) -> None:
+        super().__init__(data)
+        self._left = 2 * limits.header_elements + len(data) // 8192
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read; raise `UploadTooLarge` once too often."""
+        self._left -= 1
+        if self._left < 0:
+            raise UploadTooLarge(
+                "the DICOM file has too many elements",
+                advice="send the image object alone, as the scanner made it",
+            )
+        return super().read(size)

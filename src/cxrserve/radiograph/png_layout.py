@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cxrserve.errors import UnreadableImage
+from cxrserve.radiograph.sniff import PNG_SIGNATURE
 
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _NEEDED = {b"IHDR", b"PLTE", b"tRNS", b"IDAT"}
@@ -39,9 +40,9 @@ def read_layout(data: bytes) -> PngLayout:
     Raises:
         UnreadableImage: `truncated`, `corrupt`, or `multi_frame` for an animation.
     """
-    position, image_bytes, phantom = 8, 0, False
+    position, image_bytes, phantom = len(PNG_SIGNATURE), 0, False
     needed: list[tuple[int, int]] = []
-    header = b""
+    headers: list[bytes] = []
     while True:
         length = int.from_bytes(data[position : position + 4], "big")
         kind = data[position + 4 : position + 8]
@@ -52,7 +53,7 @@ def read_layout(data: bytes) -> PngLayout:
             )
         body = data[position + 8 : stop - 4] if kind in (b"IHDR", b"tEXt") else b""
         if kind == b"IHDR":
-            header = body
+            headers.append(body)
         elif kind == b"IDAT":
             image_bytes += length
         elif kind == b"acTL":
@@ -64,14 +65,16 @@ def read_layout(data: bytes) -> PngLayout:
         position = stop
         if kind == b"IEND":
             break
-    width, height, depth, channels = _header(header)
+    width, height, depth, channels = _header(headers)
     if not image_bytes:
         raise UnreadableImage("the PNG holds no image data", reason="no_pixels")
     needed.append((position - 12, position))
     return PngLayout(width, height, depth, channels, image_bytes, position, phantom, tuple(needed))
 
 
-def _header(body: bytes) -> tuple[int, int, int, int]:
+def _header(headers: list[bytes]) -> tuple[int, int, int, int]:
+    # A decoder might believe another header than the one that the limits were compared with.
+    body = headers[0] if len(headers) == 1 else b""
     if len(body) != 13 or body[9] not in _CHANNELS:
         raise UnreadableImage("the PNG's header is damaged", reason="corrupt")
     width, height = int.from_bytes(body[:4], "big"), int.from_bytes(body[4:8], "big")

@@ -70,7 +70,7 @@ class Facts:
     spacing_mm: tuple[float, float] | None = None
     age_band: AgeBand | None = None
     modality: str | None = None
-    body_part: str | None = None
+    body_part: str | None = field(default=None, repr=False)  # some sites type anything here
     colour: bool = False
     saturation: float = 0.0
     photometric: str = "L"

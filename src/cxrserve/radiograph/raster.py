@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
 
 from cxrserve.errors import SeveralImages, UnreadableImage, UnsupportedUpload
 from cxrserve.radiograph import jpeg_layout, png_layout
@@ -55,12 +56,13 @@ def read_jpeg(data: bytes, limits: Limits) -> Radiograph:
     limits.check_pixels(layout.width, layout.height)
     scale = _dct_scale(layout.width, layout.height, limits.jpeg_side)
     decoded = layout.width * layout.height * layout.components // scale**2
-    limits.check_inflation(decoded, layout.end)
+    limits.check_inflation(decoded + layout.coefficient_bytes, layout.end)
     try:
         with Image.open(io.BytesIO(data[: layout.end]), formats=["JPEG"]) as image:
             stored_mode = image.mode
             turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
-            mode = "YCbCr" if image.mode == "RGB" else image.mode
+            assert isinstance(image, JpegImageFile)
+            mode = "YCbCr" if image.mode == "RGB" and not _stored_as_rgb(image) else image.mode
             image.draft(mode, (layout.width // scale, layout.height // scale))
             grey = _grey(image)
     except _DAMAGED as error:
@@ -112,6 +114,8 @@ def grey_of(image: Image.Image) -> tuple[NDArray[np.uint8], float]:
 
 def _grey(image: Image.Image) -> _Grey:
     image.load()
+    if image.mode.startswith("I") or image.mode == "F":
+        return _Grey(_stretched(np.asarray(image), image.info.get("transparency")), 0.0)
     if image.mode in ("RGBA", "LA") and image.getchannel("A").getextrema() == (255, 255):
         image = image.convert(image.mode[:-1])
     elif image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
@@ -125,8 +129,6 @@ def _grey(image: Image.Image) -> _Grey:
         return _Grey(np.asarray(image.getchannel("Y")), _saturation(image))
     if image.mode == "RGB":
         return _Grey(np.asarray(image.convert("L")), _saturation(image))
-    if image.mode.startswith("I") or image.mode == "F":
-        return _Grey(_stretched(np.asarray(image)), 0.0)
     return _Grey(np.asarray(image.convert("L")), 0.0)
 
 
@@ -136,13 +138,27 @@ def _saturation(image: Image.Image) -> float:
     return float((small.max(axis=2) - small.min(axis=2)).mean() / 255)
 
 
-def _stretched(values: NDArray[np.generic]) -> NDArray[np.uint8]:
+def _stretched(values: NDArray[np.generic], transparent: float | None) -> NDArray[np.uint8]:
     wide = values.astype(np.float32)
-    low, high = float(wide.min()), float(wide.max())
+    seen = wide if transparent is None else wide[wide != transparent]
+    low, high = (float(seen.min()), float(seen.max())) if seen.size else (0.0, 0.0)
     if high <= low:
         return np.zeros(wide.shape, np.uint8)
-    shown: NDArray[np.uint8] = np.rint((wide - low) * (255.0 / (high - low))).astype(np.uint8)
+    shown: NDArray[np.uint8] = (
+        np.rint((wide - low) * (255.0 / (high - low))).clip(0, 255).astype(np.uint8)
+    )
+    if transparent is not None:
+        shown[wide == transparent] = 0
     return shown
+
+
+def _stored_as_rgb(image: JpegImageFile) -> bool:
+    # As libjpeg decides (jdapimin.c, default_decompress_parms): it cannot turn RGB into YCbCr.
+    if "jfif" in image.info:
+        return False
+    if "adobe_transform" in image.info:
+        return bool(image.info["adobe_transform"] == 0)
+    return bytes(component[0] for component in image.layer) == b"RGB"
 
 
 def _dct_scale(width: int, height: int, side: int) -> int:

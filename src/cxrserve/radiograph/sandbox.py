@@ -8,7 +8,7 @@ pickles; it may not write files, and its address space is bounded.
 from __future__ import annotations
 
 import json
-import logging
+import math
 import os
 import queue
 import selectors
@@ -23,7 +23,7 @@ from typing import IO
 import numpy as np
 
 from cxrserve import errors
-from cxrserve.errors import CxrError, UnreadableImage
+from cxrserve.errors import CxrError, NotReady, UnreadableImage
 from cxrserve.radiograph.limits import Limits
 from cxrserve.radiograph.radiograph import (
     AgeBand,
@@ -34,7 +34,7 @@ from cxrserve.radiograph.radiograph import (
 )
 
 LENGTHS = struct.Struct("<QQ")
-_log = logging.getLogger(__name__)
+_MOST_ANSWER_BYTES = 64 << 10
 
 
 class _Gone(Exception):
@@ -68,11 +68,11 @@ class DicomSandbox:
         Raises:
             CxrError: what `read_dicom` raises.
             UnreadableImage: `decoder_timeout` or `corrupt` where the process had to be given up.
+            NotReady: the sandbox is closed.
         """
         child = self._idle.get()
         try:
-            if child is None or not child.is_alive():
-                child = self._start()
+            child = self._alive(child)
             return child.read(data, limits, time.monotonic() + self._timeout_s)
         except TimeoutError as error:
             self._give_up(child)
@@ -85,45 +85,69 @@ class DicomSandbox:
         except _Gone as error:
             self._give_up(child)
             child = None
+            self._check_open()
             raise UnreadableImage(
                 "the DICOM file made its decoder stop",
                 reason="corrupt",
                 advice="send the file again from where it is stored",
             ) from error
+        except CxrError:
+            raise
+        except BaseException:
+            # Interrupted in mid-answer: what is left in the pipe must not answer the next file.
+            self._give_up(child)
+            child = None
+            raise
         finally:
             self._idle.put(child)
 
     def warm_up(self) -> None:
         """Start one process, so that the first file does not wait for it."""
         child = self._idle.get()
-        self._idle.put(child if child is not None and child.is_alive() else self._start())
+        try:
+            child = self._alive(child)
+        finally:
+            self._idle.put(child)
 
     def close(self) -> None:
-        """End all processes."""
+        """End all processes; whoever waits for one is answered with `NotReady`."""
         with self._lock:
             self._closed = True
-            children = list(self._children)
-        for child in children:
-            self._give_up(child)
-
-    def _start(self) -> _Child:
-        child = _Child(self._memory_bytes)
-        with self._lock:
-            self._children.add(child)
-            if self._closed:
+            for child in self._children:
                 child.kill()
-        return child
+        for _ in range(self._idle.qsize()):
+            try:
+                self._give_up(self._idle.get_nowait())
+            except queue.Empty:
+                return
+            self._idle.put(None)
+
+    def _alive(self, child: _Child | None) -> _Child:
+        if child is not None and child.is_alive():
+            return child
+        self._give_up(child)
+        with self._lock:
+            self._check_open()
+            started = _Child(self._memory_bytes, self._timeout_s)
+            self._children.add(started)
+        return started
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise NotReady("DICOM files are no longer read: the service is stopping")
 
     def _give_up(self, child: _Child | None) -> None:
         if child is not None:
             child.kill()
+            child.close()
             with self._lock:
                 self._children.discard(child)
 
 
 class _Child:
-    def __init__(self, memory_bytes: int) -> None:
-        command = [sys.executable, "-m", "cxrserve.radiograph.sandbox_child", str(memory_bytes)]
+    def __init__(self, memory_bytes: int, timeout_s: float) -> None:
+        settings = [str(memory_bytes), str(math.ceil(timeout_s) + 1)]
+        command = [sys.executable, "-m", "cxrserve.radiograph.sandbox_child", *settings]
         # stderr is dropped: codecs print header values there, and headers name patients.
         self._process = subprocess.Popen(  # noqa: S603 - our own module
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
@@ -144,15 +168,27 @@ class _Child:
         self._send(header, give_up_at)
         self._send(data, give_up_at)
         header_length, pixel_length = LENGTHS.unpack(self._receive(LENGTHS.size, give_up_at))
-        answer = json.loads(self._receive(header_length, give_up_at))
+        if header_length > _MOST_ANSWER_BYTES or pixel_length > limits.decoded_bytes:
+            raise _Gone
+        said = self._receive(header_length, give_up_at)
         pixels = self._receive(pixel_length, give_up_at)
-        if "error" in answer:
-            raise _error_from(answer)
-        return _radiograph_from(answer, pixels)
+        try:
+            answer = json.loads(said)
+            refused = _error_from(answer) if "error" in answer else None
+            radiograph = None if refused else _radiograph_from(answer, pixels)
+        except (ValueError, TypeError, KeyError, AttributeError, AssertionError) as error:
+            raise _Gone from error
+        if refused is not None:
+            raise refused
+        assert radiograph is not None
+        return radiograph
 
     def kill(self) -> None:
         self._process.kill()
         self._process.wait()
+
+    def close(self) -> None:
+        # Only by the thread that holds the child: another may be reading from these numbers.
         self._to_child.close()
         self._from_child.close()
 
@@ -173,7 +209,7 @@ class _Child:
         while filled < size:
             self._wait(self._from_child, selectors.EVENT_READ, give_up_at)
             count = os.readv(self._from_child.fileno(), [view[filled:]])
-            if not count:
+            if not count:  # the other end is closed
                 raise _Gone
             filled += count
         return received

@@ -18,24 +18,29 @@ from cxrserve.radiograph.sandbox import LENGTHS, answer_of, answer_of_error
 
 
 def main() -> None:
-    """Serve until stdin ends; `argv[1]` is the address space in bytes."""
+    """Serve until stdin ends.
+
+    `argv[1]` is the address space in bytes, `argv[2]` the seconds one file may take: the service
+    ends us before, and where it died first, the alarm does, even inside a codec.
+    """
     # The terminal's Ctrl-C is for the service, which then drains and closes our stdin.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    memory_bytes = int(sys.argv[1])
+    memory_bytes, alarm_s = int(sys.argv[1]), int(sys.argv[2])
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     # Codecs print to stdout too; the answers need a channel that is only theirs.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    while _serve_one(sys.stdin.buffer, answers):
+    while _serve_one(sys.stdin.buffer, answers, alarm_s):
         pass
 
 
-def _serve_one(requests: IO[bytes], answers: IO[bytes]) -> bool:
+def _serve_one(requests: IO[bytes], answers: IO[bytes], alarm_s: int) -> bool:
     lengths = requests.read(LENGTHS.size)
     if len(lengths) < LENGTHS.size:
         return False
+    signal.alarm(alarm_s)
     header_length, data_length = LENGTHS.unpack(lengths)
     limits = Limits(**json.loads(requests.read(header_length)))
     data = requests.read(data_length)
@@ -51,6 +56,7 @@ def _serve_one(requests: IO[bytes], answers: IO[bytes]) -> bool:
     answers.write(header)
     answers.write(pixels)
     answers.flush()
+    signal.alarm(0)
     return True
 
 
