@@ -27,9 +27,7 @@ _REQUESTS, _WARM_UP = 300, 20
 
 def main() -> None:
     """Measure and print."""
-    size_mib = sum(
-        file.stat().st_size for file in Path(sys.prefix).rglob("*") if file.is_file()
-    ) / 2**20  # fmt: skip
+    size_mib, models_mib = _size_mib(Path(sys.prefix)), _size_mib(_ROOT / "models")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -54,12 +52,17 @@ def main() -> None:
             ("resident memory, idle, all processes", f"{idle_mib:.0f} MiB"),
             ("resident memory, after the requests below", f"{_resident_mib(service.pid):.0f} MiB"),
             ("install size of the environment", f"{size_mib:.0f} MiB"),
+            ("size of `models/`", f"{models_mib:.1f} MiB"),
             *rows,
         ):
             print(f"| {what} | {value} |")
     finally:
         service.terminate()
         service.wait(60)
+
+
+def _size_mib(folder: Path) -> float:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 2**20
 
 
 def _wait_until_ready(url: str) -> None:

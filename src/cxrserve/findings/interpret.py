@@ -68,8 +68,9 @@ def find(
     for label, score in zip(manifest.labels, scores, strict=True):
         probability = round(float(score), _DIGITS) if label.trained else None
         threshold = thresholds.get(label.name)
-        decided = probability is not None and threshold is not None
-        positive = probability >= threshold if decided else None  # type: ignore[operator]
+        positive = None
+        if probability is not None and threshold is not None:
+            positive = probability >= threshold
         findings.append(Finding(label.name, probability, threshold, positive, label.code))
     return tuple(findings)
 
