@@ -65,17 +65,21 @@ class Runtime:
         Raises:
             BrokenPackage: no model could be loaded, or the gate is broken; nothing is served then.
         """
-        settings, started = self.settings, time.monotonic()
         try:
-            repository = await asyncio.to_thread(
-                ModelRepository.load, settings.models_dir, load_onnx_cpu
-            )
-            gate = await asyncio.to_thread(_load_gate, settings)
-            default_models = _default_models(settings, repository)
-        except CxrError as error:
-            self._why_not_ready = f"the service could not start: {error.detail}"
-            _log.critical("%s. %s", self._why_not_ready, error.advice)
+            await self._start()
+        except Exception as error:
+            why = error.detail if isinstance(error, CxrError) else repr(error)
+            self._why_not_ready = f"the service could not start: {why}"
+            _log.critical("%s. %s", self._why_not_ready, getattr(error, "advice", ""))
             raise
+
+    async def _start(self) -> None:
+        settings, started = self.settings, time.monotonic()
+        repository = await asyncio.to_thread(
+            ModelRepository.load, settings.models_dir, load_onnx_cpu
+        )
+        gate = await asyncio.to_thread(_load_gate, settings)
+        default_models = _default_models(settings, repository)
         self._sandbox = DicomSandbox(
             processes=settings.dicom_processes, timeout_s=settings.dicom_timeout_s
         )

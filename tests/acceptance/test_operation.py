@@ -207,5 +207,7 @@ def test_documentation_and_front_page_load_nothing_from_outside(client: httpx.Cl
     assert "//" not in page.text.replace("// ", "").replace("/*", "")
     for asset in ("swagger-ui-bundle.js", "swagger-ui.css"):
         assert client.get(f"/docs-assets/{asset}").status_code == 200
-    paths = client.get("/openapi.json").json()["paths"]
+    document = client.get("/openapi.json")
+    assert "HTTPValidationError" not in document.text
+    paths = document.json()["paths"]
     assert {"/v1/predict", "/v1/models", "/v1/models/{name}"} <= set(paths)

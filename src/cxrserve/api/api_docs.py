@@ -73,7 +73,22 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 
 
 def mount(app: FastAPI) -> None:
-    """Serve `/docs`."""
+    """Serve `/docs`, and an OpenAPI document that promises no other errors than ours."""
+    described = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = described()
+        for path in document["paths"].values():
+            for operation in path.values():
+                if "HTTPValidationError" in str(operation["responses"].get("422")):
+                    # FastAPI's own; a wrong option gets our 400.
+                    del operation["responses"]["422"]
+                    operation["responses"]["400"] = PROBLEMS[400]
+        for schema in ("HTTPValidationError", "ValidationError"):
+            document["components"]["schemas"].pop(schema, None)
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]
     app.mount(_ASSETS, StaticFiles(directory=_SWAGGER), name="docs-assets")
 
     @app.get("/docs", include_in_schema=False)

@@ -78,7 +78,7 @@ class RequestEnvelope:
         finally:
             seconds = time.perf_counter() - started
             route = getattr(scope.get("route"), "path", _NO_ROUTE)
-            route = _NO_ROUTE if route == "/{path:path}" else route
+            route = _NO_ROUTE if route in ("", "/{path:path}") else route
             self._metrics.served(scope["method"], route, status, seconds)
             _log.info(
                 "%s %s %s %d %.1f ms", request_id, scope["method"], route, status, seconds * 1e3
