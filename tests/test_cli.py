@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from cxrserve.cli import app
@@ -90,3 +92,15 @@ def test_a_card_is_shown() -> None:
 
 def test_an_odd_suffix_for_a_phantom_is_refused(tmp_path: Path) -> None:
     assert run(app, ["phantom", str(tmp_path / "out.tiff")]).exit_code == 2
+
+
+def test_what_is_no_chest_is_refused_and_answered_by_force(tmp_path: Path) -> None:
+    noise = tmp_path / "noise.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (300, 300), np.uint8)).save(noise)
+    refused = run(app, ["predict", "--json", str(noise)])
+    assert refused.exit_code == 1
+    assert json.loads(refused.stdout)["problem"]["reasons"] == ["not_a_radiograph"]
+    forced = run(app, ["predict", "--json", "--force", str(noise)])
+    assert forced.exit_code == 0
+    reasons = json.loads(forced.stdout)["image"]["reasons"]
+    assert [one["code"] for one in reasons] == ["not_a_radiograph"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import tempfile
 from typing import Any
 
 import httpx
@@ -115,3 +116,23 @@ async def test_the_request_id_of_a_caller_is_kept_only_if_it_is_harmless() -> No
         for asked, kept in (("abc-123", True), ("a b", False), ("x" * 65, False)):
             answer = await client.get("/v1/models", headers={"x-request-id": asked})
             assert (answer.headers["x-request-id"] == asked) is kept
+
+
+async def test_a_large_form_upload_never_touches_the_disk(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[int] = []
+
+    def to_disk(_: Any) -> None:
+        raise AssertionError("the upload was written to a temporary file")
+
+    async def predict(data: bytes, *_: Any, **__: Any) -> None:
+        seen.append(len(data))
+        raise EngineFailure("far enough")
+
+    monkeypatch.setattr(tempfile.SpooledTemporaryFile, "rollover", to_disk)
+    size = 20 << 20
+    async with client_of(StubRuntime(predict)) as client:
+        answer = await client.post("/v1/predict", files={"image": ("film.dcm", bytes(size))})
+    assert answer.json()["code"] == "engine_failure"
+    assert seen == [size]

@@ -257,6 +257,15 @@ def test_limits_are_checked_before_memory_is_spent(width: int, height: int, colo
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20_000
 
 
+@pytest.mark.parametrize("size", [(65535, 65535), (20_000, 5_001)])
+def test_the_size_a_jpeg_declares_is_checked_first(size: tuple[int, int]) -> None:
+    data = bytearray(saved(picture(), "JPEG"))
+    start = data.index(b"\xff\xc0")
+    data[start + 5 : start + 9] = struct.pack(">HH", *size)
+    with pytest.raises(UploadTooLarge, match="declares"):
+        read_radiograph(bytes(data))
+
+
 def test_an_upload_over_the_limit_is_not_looked_at() -> None:
     with pytest.raises(UploadTooLarge, match="1000 bytes"):
         read_radiograph(b"\x89PNG\r\n\x1a\n" + bytes(2000), limits=Limits(upload_bytes=1000))
