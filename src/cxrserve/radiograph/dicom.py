@@ -51,6 +51,7 @@ DAMAGED = (
 )
 _PIXEL_DATA = 0x7FE00010
 _OPENED_TAGS = {0x00540220, 0x00283000, 0x00283010}  # view code, modality LUT, VOI LUT
+_DEFLATED_PIECE, _INFLATED_PIECE = 64 << 10, 4 << 20
 _MOST_VALUE_BYTES = 256 << 10  # the longest that is used is a palette of 65,536 words
 
 
@@ -146,12 +147,19 @@ def _guessed_syntax(data: bytes, start: int) -> UID:
 
 
 def _inflated(compressed: bytes, limits: Limits) -> io.BytesIO:
-    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    inflated = inflater.decompress(compressed, limits.decoded_bytes + 1)
-    limits.check_inflation(len(inflated), len(compressed))
-    if not inflater.eof and not inflater.unconsumed_tail:
+    """Inflate piece by piece: a bomb shows itself long before it reaches the limit."""
+    inflater, inflated = zlib.decompressobj(-zlib.MAX_WBITS), bytearray()
+    for start in range(0, len(compressed), _DEFLATED_PIECE):
+        piece = compressed[start : start + _DEFLATED_PIECE]
+        while piece and not inflater.eof:
+            inflated += inflater.decompress(piece, _INFLATED_PIECE)
+            piece = inflater.unconsumed_tail
+            consumed = min(start + _DEFLATED_PIECE, len(compressed)) - len(piece)
+            limits.check_inflation(len(inflated), consumed)
+    inflated += inflater.decompress(b"", _INFLATED_PIECE)
+    if not inflater.eof:
         raise UnreadableImage("the deflated DICOM file was cut off", reason="truncated")
-    return BoundedReads(inflated, limits)
+    return BoundedReads(bytes(inflated), limits)
 
 
 def _check_image(dataset: Dataset, limits: Limits) -> tuple[str, ...]:
