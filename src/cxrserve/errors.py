@@ -11,6 +11,8 @@ CxrError
 ├── UnreadableImage            the right kind of file, but it cannot be read
 ├── NotReadableAsChest         the quality gate refused it, with reasons
 ├── ModelNotFound
+├── LabelNotFound              no model asked gives a class map of this label
+├── NotAcceptable              the answer is not given in the form asked for
 ├── Overloaded                 refused now, with the time to come back
 ├── DeadlineExceeded
 ├── NotReady                   before warm-up or while draining
@@ -109,6 +111,18 @@ class ModelNotFound(CxrError):
     """No loaded model has this name (or this version of it)."""
 
     code = "model_not_found"
+
+
+class LabelNotFound(CxrError):
+    """No model that was asked gives a class map of this label; `labels` are those that have one."""
+
+    code = "label_not_found"
+
+
+class NotAcceptable(CxrError):
+    """The caller accepts no media type that this answer is given in."""
+
+    code = "not_acceptable"
 
 
 class Overloaded(CxrError):

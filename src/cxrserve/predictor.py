@@ -6,22 +6,30 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cxrserve import answer as answers
+from cxrserve.asked import Asked, asked_models, lung_outliner, model_that_explains
 from cxrserve.batching.queue import Inference, InferenceQueue, Priority
+from cxrserve.engines.engine import Outputs
 from cxrserve.errors import DeadlineExceeded, NotReadableAsChest
-from cxrserve.findings.interpret import Finding, check_map, choose_operating_point, find
+from cxrserve.findings.mirror import mean_of, mirrored
 from cxrserve.models.preprocess import fit
 from cxrserve.models.repository import LoadedModel, ModelRepository
 from cxrserve.radiograph.gate import QualityGate, Remark
-from cxrserve.radiograph.radiograph import Facts, Radiograph
+from cxrserve.radiograph.radiograph import Radiograph
+from cxrserve.reporting.explanation import explained, explanation_of, picture_of
+from cxrserve.reporting.image import image_seen
+from cxrserve.reporting.reading import LungField, Reading, lung_field
+from cxrserve.reporting.result import result_of
 
 Clock = Callable[[], float]
 ReadRadiograph = Callable[[bytes, str | None], Radiograph]
+Given = TypeVar("Given")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,8 +41,9 @@ class Question:
         priority: who goes first.
         deadline_ms: time for the answer, from when the question was taken up; None for the default.
         operating_point: threshold set; None for each model's default.
-        explain: give the heat map of each finding.
+        explain: give the heat map of each finding, boxes of the positive ones, and masks.
         force: answer even where the gate refuses.
+        augment: `mirror` to let classifiers read the mirror image too, and answer the mean.
     """
 
     models: tuple[str, ...] = ()
@@ -43,6 +52,14 @@ class Question:
     operating_point: str | None = None
     explain: bool = False
     force: bool = False
+    augment: Literal["mirror"] | None = None
+
+
+class Explained(NamedTuple):
+    """One label explained: in figures, and as a PNG where one was asked for."""
+
+    explanation: answers.Explanation
+    picture: bytes | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +69,24 @@ class _Prepared:
     inputs: tuple[NDArray[np.uint8], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """A model, and the operating point it is asked at."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Film:
+    """An image that was read by all models asked.
 
-    model: LoadedModel
-    operating_point: str | None
+    `outlined` is the lung outliner's reading, where boxes may need one.
+    """
+
+    radiograph: Radiograph
+    image: answers.ImageSeen
+    readings: tuple[Reading, ...]
+    outlined: Reading | None
+    started: float
+    decoded: float
+    queue_ms: float
+    inference_ms: float
+
+    def lungs(self) -> LungField | None:
+        return lung_field(self.outlined, self.radiograph) if self.outlined else None
 
 
 class Predictor:
@@ -69,7 +98,7 @@ class Predictor:
         read: bytes and content type to radiograph, with limits and DICOM reader bound in.
         gate: the quality gate; None answers everything.
         queue: runs networks.
-        decoders: threads for decoding; decoding never happens on the event loop.
+        decoders: threads for decoding and drawing; neither ever happens on the event loop.
         clock: seconds, monotonic.
         default_deadline_ms: where a question names none.
     """
@@ -106,42 +135,106 @@ class Predictor:
         Raises:
             CxrError: every kind but `BrokenPackage`; see `errors.py`.
         """
-        started = self._clock()
-        asked = self._asked(question)
-        deadline_ms = question.deadline_ms or self._default_deadline_ms
-        async with _deadline(deadline_ms):
-            prepared = await asyncio.get_running_loop().run_in_executor(
-                self._decoders, self._prepare, data, content_type, asked, question.force
-            )
-            decoded = self._clock()
-            inferences = await self._infer(
-                asked, prepared, question.priority, started + deadline_ms / 1e3
-            )
+        async with self._within(question):
+            film = await self._look(data, content_type, question)
+            heavy = question.explain or any(one.model.segments for one in film.readings)
+            write = self._in_thread if heavy else _at_once
+            results = await write(lambda: _results(film, explain=question.explain))
         return answers.Answer(
-            id=request_id,
-            image=_image_seen(prepared),
-            results=tuple(
-                _result(one, inference, prepared.radiograph.facts, explain=question.explain)
-                for one, inference in zip(asked, inferences, strict=True)
-            ),
-            timings_ms=answers.Timings(
-                decode=round((decoded - started) * 1e3, 3),
-                queue=round(max(inference.queue_ms for inference in inferences), 3),
-                inference=round(max(inference.inference_ms for inference in inferences), 3),
-                total=round((self._clock() - started) * 1e3, 3),
-            ),
+            id=request_id, image=film.image, results=results, timings_ms=self._timings(film)
         )
 
-    def _asked(self, question: Question) -> tuple[_Asked, ...]:
-        names = dict.fromkeys(question.models or self._default_models)
-        models = [self.repository.get(name) for name in names]
-        return tuple(
-            _Asked(model, choose_operating_point(model.manifest, question.operating_point))
-            for model in models
+    async def explain(
+        self,
+        data: bytes,
+        question: Question,
+        *,
+        label: str,
+        picture: bool,
+        request_id: str,
+        content_type: str | None = None,
+    ) -> Explained:
+        """Explain one label of one model: the one that is named, or the first default that has it.
+
+        Args:
+            data, request_id, content_type: as for `predict`.
+            question: what is asked.
+            label: which of the model's labels.
+            picture: draw the PNG too.
+
+        Raises:
+            LabelNotFound: no model asked gives a class map for this label.
+            CxrError: as for `predict`.
+        """
+        model = model_that_explains(self.repository, question.models or self._default_models, label)
+        question = replace(question, models=(model,), explain=True)
+        async with self._within(question):
+            film = await self._look(data, content_type, question)
+
+            def write() -> Explained:
+                one = explained(film.readings[0], label)
+                drawn = picture_of(one, film.radiograph) if picture else None
+                given = explanation_of(
+                    one,
+                    film.radiograph,
+                    request_id=request_id,
+                    image=film.image,
+                    lungs=film.lungs(),
+                    timings_ms=self._timings(film),
+                )
+                return Explained(given, drawn)
+
+            return await self._in_thread(write)
+
+    @contextlib.asynccontextmanager
+    async def _within(self, question: Question) -> AsyncIterator[None]:
+        deadline_ms = question.deadline_ms or self._default_deadline_ms
+        try:
+            async with asyncio.timeout(deadline_ms / 1e3):
+                yield
+        except TimeoutError as error:
+            raise DeadlineExceeded(
+                f"no answer within {deadline_ms:g} ms", advice="ask with a later deadline_ms"
+            ) from error
+        except ExceptionGroup as group:
+            # One model's failure fails the question; the group only wraps it.
+            raise group.exceptions[0] from None
+
+    async def _look(self, data: bytes, content_type: str | None, question: Question) -> _Film:
+        started = self._clock()
+        asked = asked_models(
+            self.repository, question.models or self._default_models, question.operating_point
+        )
+        outliner = lung_outliner(self.repository, asked) if question.explain else None
+        everyone = asked if outliner is None or outliner in asked else (*asked, outliner)
+        prepared = await self._in_thread(
+            lambda: self._prepare(data, content_type, everyone, force=question.force)
+        )
+        decoded = self._clock()
+        deadline = started + (question.deadline_ms or self._default_deadline_ms) / 1e3
+        inferences = await self._infer(everyone, prepared, question, deadline)
+        readings = tuple(
+            Reading(
+                model=one.model,
+                operating_point=one.operating_point,
+                outputs=inference.outputs,
+                augment=None if one.model.segments else question.augment,
+            )
+            for one, inference in zip(everyone, inferences, strict=True)
+        )
+        return _Film(
+            radiograph=prepared.radiograph,
+            image=image_seen(prepared.radiograph, prepared.remarks),
+            readings=readings[: len(asked)],
+            outlined=readings[everyone.index(outliner)] if outliner else None,
+            started=started,
+            decoded=decoded,
+            queue_ms=max(inference.queue_ms for inference in inferences),
+            inference_ms=max(inference.inference_ms for inference in inferences),
         )
 
     def _prepare(
-        self, data: bytes, content_type: str | None, asked: tuple[_Asked, ...], force: bool
+        self, data: bytes, content_type: str | None, asked: tuple[Asked, ...], *, force: bool
     ) -> _Prepared:
         radiograph = self._read(data, content_type)
         remarks = self._gate.inspect(radiograph) if self._gate else ()
@@ -157,127 +250,59 @@ class Predictor:
         return _Prepared(radiograph, remarks, inputs)
 
     async def _infer(
-        self,
-        asked: tuple[_Asked, ...],
-        prepared: _Prepared,
-        priority: Priority,
-        deadline: float,
+        self, asked: tuple[Asked, ...], prepared: _Prepared, question: Question, deadline: float
     ) -> list[Inference]:
         async with asyncio.TaskGroup() as group:
             tasks = [
-                group.create_task(
-                    self._queue.submit(
-                        one.model.engine, pixels[None], priority=priority, deadline=deadline
-                    )
-                )
+                group.create_task(self._run(one.model, pixels[None], question, deadline))
                 for one, pixels in zip(asked, prepared.inputs, strict=True)
             ]
         return [task.result() for task in tasks]
 
+    async def _run(
+        self, model: LoadedModel, pixels: NDArray[np.uint8], question: Question, deadline: float
+    ) -> Inference:
+        images = [pixels]
+        # A mirrored film's right lung is its left one: masks are not averaged.
+        if question.augment == "mirror" and not model.segments:
+            images.append(mirrored(pixels))
+        plain, *rest = await asyncio.gather(
+            *(
+                self._queue.submit(
+                    model.engine, image, priority=question.priority, deadline=deadline
+                )
+                for image in images
+            )
+        )
+        for mirror in rest:
+            assert isinstance(plain.outputs, Outputs)
+            assert isinstance(mirror.outputs, Outputs)
+            plain = Inference(
+                mean_of(plain.outputs, mirror.outputs),
+                max(plain.queue_ms, mirror.queue_ms),
+                max(plain.inference_ms, mirror.inference_ms),
+            )
+        return plain
 
-@contextlib.asynccontextmanager
-async def _deadline(deadline_ms: float) -> AsyncIterator[None]:
-    try:
-        async with asyncio.timeout(deadline_ms / 1e3):
-            yield
-    except TimeoutError as error:
-        raise DeadlineExceeded(
-            f"no answer within {deadline_ms:g} ms", advice="ask with a later deadline_ms"
-        ) from error
-    except ExceptionGroup as group:
-        # One model's failure fails the question; the group only wraps it.
-        raise group.exceptions[0] from None
+    async def _in_thread(self, work: Callable[[], Given]) -> Given:
+        return await asyncio.get_running_loop().run_in_executor(self._decoders, work)
+
+    def _timings(self, film: _Film) -> answers.Timings:
+        return answers.Timings(
+            decode=round((film.decoded - film.started) * 1e3, 3),
+            queue=round(film.queue_ms, 3),
+            inference=round(film.inference_ms, 3),
+            total=round((self._clock() - film.started) * 1e3, 3),
+        )
 
 
-def _image_seen(prepared: _Prepared) -> answers.ImageSeen:
-    radiograph, facts = prepared.radiograph, prepared.radiograph.facts
-    uids = facts.identifiers
-    warnings = [_remark(remark) for remark in prepared.remarks if not remark.refuses]
-    warnings += [
-        answers.Remark(code=code, detail=_READING_REMARKS.get(code, code))
-        for code in radiograph.remarks
-    ]
-    return answers.ImageSeen(
-        sha256=radiograph.sha256,
-        format=radiograph.format.value,
-        width=radiograph.width,
-        height=radiograph.height,
-        view=facts.view,
-        laterality=facts.laterality,
-        spacing_mm=facts.spacing_mm,
-        age_band=facts.age_band.value if facts.age_band else None,
-        uids=answers.ImageUids(study=uids.study, series=uids.series, sop_instance=uids.sop_instance)
-        if uids.sop_instance
-        else None,
-        warnings=tuple(warnings),
-        reasons=tuple(_remark(remark) for remark in prepared.remarks if remark.refuses),
+async def _at_once(work: Callable[[], Given]) -> Given:
+    return work()
+
+
+def _results(film: _Film, *, explain: bool) -> tuple[answers.Result, ...]:
+    lungs = film.lungs()
+    return tuple(
+        result_of(reading, film.radiograph, explain=explain, lungs=lungs)
+        for reading in film.readings
     )
-
-
-_READING_REMARKS = {
-    "content_type_mismatch": "the Content-Type names another kind of file than was sent",
-    "further_pictures_ignored": "the file holds further pictures; the first was read",
-    "trailing_bytes_ignored": "bytes behind the image's end were ignored",
-    "no_window": "the file names no window; it was shown from its lowest to its highest value",
-    "for_processing": "the file is marked FOR PROCESSING: it was not made to be looked at",
-}
-
-
-def _remark(remark: Remark) -> answers.Remark:
-    return answers.Remark(code=remark.code, detail=remark.detail)
-
-
-def _result(one: _Asked, inference: Inference, facts: Facts, *, explain: bool) -> answers.Result:
-    manifest, outputs = one.model.manifest, inference.outputs
-    if explain:
-        check_map(outputs, one.model.engine.bias)
-    findings = find(manifest, outputs.logits[0], one.operating_point)
-    return answers.Result(
-        model=answers.ModelUsed(
-            name=manifest.name,
-            version=manifest.version,
-            digest=one.model.package.digest,
-            engine=one.model.engine.name,
-            preprocessing=one.model.preprocessing,
-        ),
-        operating_point=one.operating_point,
-        findings=tuple(
-            _finding_seen(finding, _heat_map(one.model, inference, index) if explain else None)
-            for index, finding in enumerate(findings)
-        ),
-        cautions=_cautions(one.model, facts),
-    )
-
-
-def _finding_seen(finding: Finding, heat_map: answers.HeatMap | None) -> answers.FindingSeen:
-    return answers.FindingSeen(
-        label=finding.label,
-        probability=finding.probability,
-        threshold=finding.threshold,
-        positive=finding.positive,
-        code=finding.code,
-        heat_map=heat_map,
-    )
-
-
-def _heat_map(model: LoadedModel, inference: Inference, index: int) -> answers.HeatMap:
-    grid = inference.outputs.cam[0, index]
-    return answers.HeatMap(
-        height=grid.shape[0],
-        width=grid.shape[1],
-        bias=round(float(model.engine.bias[index]), 5),
-        grid=tuple(tuple(round(float(value), 5) for value in row) for row in grid),
-    )
-
-
-def _cautions(model: LoadedModel, facts: Facts) -> tuple[answers.Remark, ...]:
-    trained_on = model.manifest.age_bands
-    if not trained_on or (facts.age_band and facts.age_band.value in trained_on):
-        return ()
-    known = f"{facts.age_band.value} years" if facts.age_band else "not known"
-    detail = (
-        f"this model was trained on patients of {' and '.join(trained_on)} years; "
-        f"this patient's age is {known}"
-    )
-    code = "outside_training_population" if facts.age_band else "age_unknown"
-    return (answers.Remark(code=code, detail=detail),)

@@ -138,7 +138,9 @@ def _default_models(settings: Settings, repository: ModelRepository) -> tuple[st
         )
     for name in settings.default_models:
         repository.get(name)
-    return settings.default_models or repository.names()
+    # Outlines are wanted by who asks for them: they are no findings.
+    classifiers = tuple(name for name in repository.names() if not repository.get(name).segments)
+    return settings.default_models or classifiers
 
 
 async def _warm_up(

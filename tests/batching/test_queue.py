@@ -25,7 +25,6 @@ class EchoEngine:
     """Gives the image's first pixel back as its logit; fails on a poisonous one."""
 
     name = "echo"
-    bias = np.zeros(1, np.float32)
 
     def __init__(self, delay_s: float = 0.0) -> None:
         self.delay_s = delay_s
@@ -41,7 +40,7 @@ class EchoEngine:
         if value == POISON:
             raise RuntimeError("poison")
         logits = pixels[:, 0, 0, :1].astype(np.float32)
-        return Outputs(logits, logits[:, :, None, None])
+        return Outputs(logits, logits[:, :, None, None], np.zeros(1, np.float32))
 
     def close(self) -> None:
         pass
@@ -70,6 +69,7 @@ async def ask(
     deadline: float = FAR,
 ) -> int:
     inference = await queue.submit(engine, image(value), priority=priority, deadline=deadline)
+    assert isinstance(inference.outputs, Outputs)
     return int(inference.outputs.logits[0, 0])
 
 

@@ -70,6 +70,6 @@ def test_an_untrained_label_is_answered_with_null(tmp_path: Path) -> None:
 def test_a_map_that_does_not_explain_its_logit_is_not_given() -> None:
     cam = np.ones((1, 2, 3, 3), np.float32)
     bias = logits(0.0, 1.0)
-    check_map(Outputs(np.array([[1.0, 2.0]], np.float32), cam), bias)
+    check_map(Outputs(np.array([[1.0, 2.0]], np.float32), cam, bias))
     with pytest.raises(EngineFailure):
-        check_map(Outputs(np.array([[1.0, 2.1]], np.float32), cam), bias)
+        check_map(Outputs(np.array([[1.0, 2.1]], np.float32), cam, bias))

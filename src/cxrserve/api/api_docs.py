@@ -43,7 +43,8 @@ PREDICT_BODY: dict[str, Any] = {
 }
 
 
-def _problem(status: int, code: str, detail: str, **more: Any) -> dict[str, Any]:
+def problem(status: int, code: str, detail: str, **more: Any) -> dict[str, Any]:
+    """How OpenAPI shows one problem document."""
     example = {
         "type": f"urn:cxrserve:problem:{code}",
         "status": status,
@@ -55,20 +56,20 @@ def _problem(status: int, code: str, detail: str, **more: Any) -> dict[str, Any]
 
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
-    400: _problem(400, "empty_upload", "the request has no body"),
-    404: _problem(404, "model_not_found", "no model 'x' is loaded"),
-    413: _problem(413, "too_large", "the upload has more than 67108864 bytes"),
-    415: _problem(415, "unsupported_media_type", "the upload is a PDF document"),
-    422: _problem(
+    400: problem(400, "empty_upload", "the request has no body"),
+    404: problem(404, "model_not_found", "no model 'x' is loaded"),
+    413: problem(413, "too_large", "the upload has more than 67108864 bytes"),
+    415: problem(415, "unsupported_media_type", "the upload is a PDF document"),
+    422: problem(
         422,
         "not_readable_as_chest",
         "the pixels do not look like a frontal chest radiograph",
         reasons=["not_a_chest"],
         advice="send a frontal chest radiograph, or ask with force=true",
     ),
-    429: _problem(429, "overloaded", "256 requests are waiting already"),
-    503: _problem(503, "not_ready", "the service is starting"),
-    504: _problem(504, "deadline_exceeded", "no answer within 500 ms"),
+    429: problem(429, "overloaded", "256 requests are waiting already"),
+    503: problem(503, "not_ready", "the service is starting"),
+    504: problem(504, "deadline_exceeded", "no answer within 500 ms"),
 }
 
 

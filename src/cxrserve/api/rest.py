@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import Annotated, Any
+from dataclasses import replace
+from typing import Annotated
 
-from fastapi import FastAPI, Query, Request
+from fastapi import Depends, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import RedirectResponse, Response
 from starlette.exceptions import HTTPException
@@ -14,19 +14,17 @@ from starlette.routing import Match, Route
 from cxrserve import __version__
 from cxrserve.answer import NOTICE, Answer
 from cxrserve.api import api_docs, problems
+from cxrserve.api import explain as explain_api
+from cxrserve.api.asking import CALLER_GONE, ask, question_of
 from cxrserve.api.envelope import RequestEnvelope, problem_response
 from cxrserve.api.model_views import ModelDetail, ModelList, detail_of, list_of
-from cxrserve.api.uploads import read_upload
 from cxrserve.batching.admission import Admission
-from cxrserve.batching.queue import Priority
 from cxrserve.errors import CxrError, UnknownOption
 from cxrserve.observability.metrics import Metrics
 from cxrserve.predictor import Question
 from cxrserve.radiograph.limits import MIB
 from cxrserve.runtime import Runtime
 
-# What nginx logs for it; nobody is there to read the answer.
-_CALLER_GONE = 499
 _ALL_METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 _MOST_INSIDE_BYTES = 256 * MIB
 
@@ -69,40 +67,28 @@ def create_app(runtime: Runtime) -> FastAPI:
             list[str] | None,
             Query(description="model to ask, `name` or `name@version`; repeatable"),
         ] = None,
-        priority: Annotated[
-            str, Query(description="stat, urgent or routine", examples=["routine"])
-        ] = "routine",
-        deadline_ms: Annotated[
-            float | None, Query(gt=0, le=600_000, description="milliseconds for the answer")
-        ] = None,
-        operating_point: Annotated[
-            str | None, Query(description="set of thresholds", examples=["balanced"])
-        ] = None,
-        explain: Annotated[bool, Query(description="give the heat map of each finding")] = False,
-        force: Annotated[bool, Query(description="answer even what the gate refuses")] = False,
+        explain: Annotated[
+            bool, Query(description="give heat maps, boxes of positive findings, masks")
+        ] = False,
+        options: Annotated[Question, Depends(question_of)],
     ) -> Response:
-        question = Question(
-            models=tuple(model or ()),
-            priority=_priority(priority),
-            deadline_ms=deadline_ms,
-            operating_point=operating_point,
-            explain=explain,
-            force=force,
-        )
         predictor = runtime.predictor
-        with admission.enter() as admitted:
-            upload = await read_upload(request, runtime.settings.limits(), admitted)
-            answer = await _unless_gone(
-                request,
-                predictor.predict(
-                    upload.data,
-                    question,
-                    request_id=request.state.id,
-                    content_type=upload.content_type,
-                ),
-            )
+        question = replace(options, models=tuple(model or ()), explain=explain)
+        answer = await ask(
+            request,
+            admission,
+            runtime.settings.limits(),
+            lambda upload: predictor.predict(
+                upload.data,
+                question,
+                request_id=request.state.id,
+                content_type=upload.content_type,
+            ),
+        )
         metrics.answered(answer)
         return Response(answer.model_dump_json(), media_type="application/json")
+
+    explain_api.mount(app, runtime, admission, metrics)
 
     @app.get("/v1/models", response_model=ModelList, tags=["models"], summary="What is loaded")
     async def models() -> ModelList:
@@ -146,37 +132,6 @@ def _allowed_methods(app: FastAPI, request: Request) -> str:
     return ", ".join(sorted(methods))
 
 
-async def _unless_gone(request: Request, work: Any) -> Any:
-    """Await `work`, and cancel it when the caller hangs up: nobody computes for the absent."""
-    task = asyncio.ensure_future(work)
-    watch = asyncio.ensure_future(_disconnected(request))
-    try:
-        await asyncio.wait({task, watch}, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise HTTPException(_CALLER_GONE)
-        return task.result()
-    finally:
-        for one in (task, watch):
-            one.cancel()
-
-
-async def _disconnected(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
-
-
-def _priority(name: str) -> Priority:
-    try:
-        return Priority[name.upper()]
-    except KeyError:
-        choices = ", ".join(priority.name.lower() for priority in Priority)
-        raise UnknownOption(
-            f"there is no priority {name[:32]!r}",
-            advice=f"choose one of: {choices}",
-            option="priority",
-        ) from None
-
-
 def _handle_errors(app: FastAPI, metrics: Metrics) -> None:
     @app.exception_handler(CxrError)
     async def known(request: Request, error: CxrError) -> Response:
@@ -197,8 +152,8 @@ def _handle_errors(app: FastAPI, metrics: Metrics) -> None:
 
     @app.exception_handler(HTTPException)
     async def plain(request: Request, error: HTTPException) -> Response:
-        if error.status_code == _CALLER_GONE:
-            return Response(status_code=_CALLER_GONE)
+        if error.status_code == CALLER_GONE:
+            return Response(status_code=CALLER_GONE)
         headers = dict(error.headers or {})
         document = problems.http_problem(error.status_code, str(error.detail), request.state.id)
         return problem_response(document, headers)

@@ -16,7 +16,7 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrserve.engines.engine import Engine, Outputs
+from cxrserve.engines.engine import Engine, Masks, Outputs
 from cxrserve.errors import DeadlineExceeded, EngineFailure, NotReady, Overloaded
 
 Clock = Callable[[], float]
@@ -34,7 +34,7 @@ class Priority(IntEnum):
 class Inference:
     """What came out, and the time it took in milliseconds."""
 
-    outputs: Outputs
+    outputs: Outputs | Masks
     queue_ms: float
     inference_ms: float
 

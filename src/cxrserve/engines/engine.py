@@ -11,15 +11,28 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """What the graph contract promises for N images (design decision 3).
+    """What the graph contract promises of a classifier for N images (design decision 3).
 
     Attributes:
         logits: float32 `[N, K]`.
         cam: float32 `[N, K, h, w]`, with `mean(cam) + bias == logit`.
+        bias: float32 `[K]`, the head's: what is added to a map's mean to give its logit.
     """
 
     logits: NDArray[np.float32]
     cam: NDArray[np.float32]
+    bias: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Masks:
+    """What the graph contract promises of a segmentation model for N images.
+
+    Attributes:
+        mask: float32 `[N, C, h, w]`, probabilities 0..1.
+    """
+
+    mask: NDArray[np.float32]
 
 
 class Engine(Protocol):
@@ -29,12 +42,8 @@ class Engine(Protocol):
     def name(self) -> str:
         """What answers call it: engine, device and precision, e.g. `onnxruntime-cpu-fp32`."""
 
-    @property
-    def bias(self) -> NDArray[np.float32]:
-        """The head's bias `[K]`: what is added to a map's mean to give its logit."""
-
-    def run(self, pixels: NDArray[np.uint8]) -> Outputs:
-        """Run one batch.
+    def run(self, pixels: NDArray[np.uint8]) -> Outputs | Masks:
+        """Run one batch: a segmentation model gives `Masks`, every other `Outputs`.
 
         Args:
             pixels: uint8 `[N, 1, side, side]`.

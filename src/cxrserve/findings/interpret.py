@@ -78,20 +78,22 @@ def find(
 def probabilities(
     logits: NDArray[np.float32], activation: str, calibration: Calibration
 ) -> NDArray[np.float64]:
-    """Calibrated probabilities float64 `[..., K]` of logits `[..., K]` (Guo et al. 2017)."""
+    """Calibrated probabilities float64 `[..., K]` of logits `[..., K]`; see `Calibration`."""
     scaled = logits.astype(np.float64) / calibration.temperature
+    if calibration.method == "platt":
+        scaled = scaled * calibration.scales + calibration.offsets
     if activation == "sigmoid":
         return np.asarray(1.0 / (1.0 + np.exp(-scaled)))
     exponentials = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
     return np.asarray(exponentials / exponentials.sum(axis=-1, keepdims=True))
 
 
-def check_map(outputs: Outputs, bias: NDArray[np.float32]) -> None:
+def check_map(outputs: Outputs) -> None:
     """Check `mean(cam) + bias == logit` on an answer that carries a heat map.
 
     Raises:
         EngineFailure: the map does not explain this logit.
     """
-    difference = np.abs(outputs.cam.mean(axis=(2, 3)) + bias - outputs.logits).max()
+    difference = np.abs(outputs.cam.mean(axis=(2, 3)) + outputs.bias - outputs.logits).max()
     if difference > _CAM_TOLERANCE:
         raise EngineFailure(f"the heat map does not explain the logit: off by {difference:.2g}")

@@ -48,10 +48,16 @@ class Input(_Part):
 
 
 class Calibration(_Part):
-    """Temperature scaling (Guo et al. 2017): activation(logit / temperature)."""
+    """What is done to logits before the activation.
 
-    method: Literal["none", "temperature"] = "none"
+    `temperature`: logit / temperature (Guo et al. 2017). `platt`: scale · logit + offset, a pair for
+    each label in their order (Platt 1999).
+    """
+
+    method: Literal["none", "temperature", "platt"] = "none"
     temperature: Annotated[float, Field(gt=0)] = 1.0
+    scales: tuple[Annotated[float, Field(ge=0)], ...] = ()
+    offsets: tuple[float, ...] = ()
 
 
 class Graph(_Part):
@@ -101,12 +107,17 @@ class Provenance(_Part):
     population: str
     data_manifest_sha256: Sha256 | None = None
     recipe_sha256: Sha256 | None = None
+    weights_sha256: Sha256 | None = None
     code_version: str
     seed: int | None = None
 
 
 class Manifest(_Part):
-    """The whole of `model.yaml` (design decision 2)."""
+    """The whole of `model.yaml` (design decision 2).
+
+    `lung_masks` says where lung masks end towards the middle; without `end_at_heart` the gap
+    between them is no heart, and no cardiothoracic ratio is given.
+    """
 
     schema_version: Literal[1] = 1
     name: Name
@@ -120,6 +131,7 @@ class Manifest(_Part):
     operating_points: dict[str, dict[str, float]] = Field(default_factory=dict)
     default_operating_point: str | None = None
     age_bands: tuple[str, ...] = ()
+    lung_masks: Literal["end_at_heart", "reach_behind_heart"] | None = None
     graphs: Annotated[tuple[Graph, ...], Field(min_length=1)]
     files: dict[str, Sha256] = Field(default_factory=dict)
     metrics: tuple[Metric, ...] = ()
@@ -142,6 +154,9 @@ class Manifest(_Part):
             wrong = {k: v for k, v in thresholds.items() if not 0 <= v <= 1}
             if wrong:
                 raise ValueError(f"operating point {point!r} has thresholds outside 0..1: {wrong}")
+        for line in (self.calibration.scales, self.calibration.offsets):
+            if len(line) != (len(names) if self.calibration.method == "platt" else 0):
+                raise ValueError("calibration needs a scale and an offset a label, or neither")
         default = self.default_operating_point
         if default is not None and default not in self.operating_points:
             raise ValueError(

@@ -31,6 +31,11 @@ class LoadedModel:
         """What the package says about itself."""
         return self.package.manifest
 
+    @property
+    def segments(self) -> bool:
+        """It outlines organs; otherwise it classifies."""
+        return self.manifest.task == "segmentation"
+
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:

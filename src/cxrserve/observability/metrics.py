@@ -14,7 +14,7 @@ from prometheus_client import (
     generate_latest,
 )
 
-from cxrserve.answer import Answer
+from cxrserve.answer import Answer, Explanation
 from cxrserve.errors import CxrError, NotReadableAsChest, UnreadableImage
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -63,7 +63,7 @@ class Metrics:
         """All metrics, in Prometheus' text format."""
         return generate_latest(self._registry)
 
-    def answered(self, answer: Answer) -> None:
+    def answered(self, answer: Answer | Explanation) -> None:
         """Count an answer and its stages."""
         self._requests.labels("answered").inc()
         for remark in (*answer.image.warnings, *answer.image.reasons):
