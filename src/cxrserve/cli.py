@@ -30,6 +30,7 @@ from cxrserve.radiograph.phantom import write_phantom
 from cxrserve.runtime import Runtime
 from cxrserve.settings import Settings
 from cxrserve.training import commands as training_commands
+from cxrserve.training.importing import commands as import_commands
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -39,6 +40,7 @@ app = typer.Typer(
 models_app = typer.Typer(no_args_is_help=True, help="Model packages.")
 app.add_typer(models_app, name="models")
 training_commands.register(app)
+import_commands.register(models_app)
 
 _out = Console()
 _err = Console(stderr=True)

@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 
 from cxrserve.errors import BrokenPackage
-from cxrserve.training.keras_weights import load_keras_backbone, read_layers
-from cxrserve.training.mobilenetv2 import MobileNetV2, folded
+from cxrserve.training.networks.keras_weights import load_keras_backbone, read_layers
+from cxrserve.training.networks.mobilenetv2 import MobileNetV2
 
 WEIGHTS = "weights/mobilenetv2_035_imagenet_teachable_machine.h5"
 
@@ -86,7 +86,7 @@ def test_symmetric_padding_would_not_have_passed(
     with torch.inference_mode():
         right = converted.features(images)
         monkeypatch.setattr(
-            "cxrserve.training.mobilenetv2._padded_for_stride_2",
+            "cxrserve.training.networks.mobilenetv2._padded_for_stride_2",
             lambda image: torch.nn.functional.pad(image, (1, 1, 1, 1)),
         )
         wrong = converted.features(images)
@@ -115,5 +115,5 @@ def test_folding_the_normalisations_changes_nothing() -> None:
     pixels = torch.randint(0, 256, (4, 1, 64, 64), dtype=torch.uint8)
     with torch.no_grad():
         network.train()(pixels)  # gives the normalisations statistics that are not the trivial ones
-        before, after = network.eval()(pixels)[0], folded(network)(pixels)[0]
+        before, after = network.eval()(pixels)[0], network.folded()(pixels)[0]
     torch.testing.assert_close(before, after, atol=1e-4, rtol=0)

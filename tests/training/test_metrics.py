@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.metrics import average_precision_score, roc_auc_score
 
-from cxrserve.training import metrics
-from cxrserve.training.recipe import OperatingPoint
+from cxrserve.findings.interpret import probabilities
+from cxrserve.models.manifest import Calibration
+from cxrserve.training import calibrate, metrics
+from cxrserve.training.recipe import OperatingPoint, Recipe, read_recipe
 
 
 def made_up(seed: int, *, apart: float, films: int = 400) -> tuple[metrics.Truth, metrics.Floats]:
@@ -38,9 +41,9 @@ def test_operating_points_keep_their_promise_and_their_order(seed: int, apart: f
 def test_temperature_finds_back_the_overconfidence_that_was_put_in() -> None:
     draws = np.random.default_rng(2)
     logits = draws.normal(0, 1.5, (20_000, 2))
-    chance = metrics.probabilities(logits, 1.0)[:, 1]
+    chance = probabilities(logits.astype(np.float32), "softmax", Calibration())[:, 1]
     targets = (draws.random(20_000) < chance).astype(np.int64)
-    assert metrics.fitted_temperature(3 * logits, targets) == pytest.approx(3.0, rel=0.05)
+    assert calibrate.fitted_temperature(3 * logits, targets) == pytest.approx(3.0, rel=0.05)
 
 
 def test_a_calibrated_forecast_has_next_to_no_calibration_error() -> None:
@@ -70,3 +73,59 @@ def test_a_faultless_test_split_is_no_certainty() -> None:
     assert (found.value, found.high) == (1.0, 1.0)
     # Clopper & Pearson: 30 of 30 patients, two-sided 95 %.
     assert found.low == pytest.approx(0.8843, abs=1e-4)
+
+
+@given(st.integers(0, 10_000), st.floats(0.0, 2.0), st.integers(1, 3))
+def test_areas_are_those_of_scikit_learn_with_any_weights(
+    seed: int, apart: float, decimals: int
+) -> None:
+    truth, probability = made_up(seed, apart=apart, films=60)
+    score = probability.round(decimals)  # ties
+    weights = np.random.default_rng(seed).integers(0, 4, len(truth)).astype(float)
+    wanted = roc_auc_score(truth, score, sample_weight=weights)
+    assert metrics.auc(truth, score, weights) == pytest.approx(wanted, abs=1e-12)
+    wanted = average_precision_score(truth, score, sample_weight=weights)
+    assert metrics.average_precision(truth, score, weights) == pytest.approx(wanted, abs=1e-12)
+
+
+def test_an_area_without_one_of_the_sides_is_no_number() -> None:
+    truth, score = np.array([True, False]), np.array([0.3, 0.6])
+    assert np.isnan(metrics.auc(truth, score, np.array([1.0, 0.0])))
+    assert np.isnan(metrics.average_precision(truth, score, np.array([0.0, 1.0])))
+
+
+def test_each_finding_gets_back_the_share_of_films_that_has_it() -> None:
+    recipe = read_recipe("nih14-mobilenetv2")
+    draws = np.random.default_rng(9)
+    odds = draws.normal(-2, 1.5, (4000, 14))
+    targets = (draws.random((4000, 14)) < 1 / (1 + np.exp(-odds))).astype(np.float32)
+    # A weighted loss shifts the logits up, and a sure network spreads them.
+    found = calibrate.fitted(recipe, (2 * odds + 3).astype(np.float32), targets)
+    assert found.method == "platt"
+    calibrated = probabilities((2 * odds + 3).astype(np.float32), "sigmoid", found)
+    assert calibrated.mean(axis=0) == pytest.approx(targets.mean(axis=0), abs=0.01)
+    assert found.scales == pytest.approx([0.5] * 14, abs=0.06)
+
+
+def test_a_finding_seen_in_two_films_still_gets_a_calibration() -> None:
+    recipe = read_recipe("nih14-mobilenetv2")
+    targets = np.zeros((100, 14), np.float32)
+    targets[:2] = 1
+    found = calibrate.fitted(recipe, np.full((100, 14), 2.0, np.float32), targets)
+    said = probabilities(np.full((1, 14), 2.0, np.float32), "sigmoid", found)
+    assert said == pytest.approx(3 / 102, abs=1e-3)
+
+
+def test_a_class_is_held_against_all_the_others() -> None:
+    recipe: Recipe = read_recipe("tb-mobilenetv2")
+    logits = np.array([[0.0, 1.0, 2.0]])
+    softmax = np.exp(logits) / np.exp(logits).sum()
+    assert metrics.log_odds(recipe, logits) == pytest.approx(np.log(softmax / (1 - softmax)))
+
+
+def test_dice_of_known_masks() -> None:
+    one, other = np.zeros((2, 8, 8), np.bool_)
+    one[:4], other[2:6] = True, True
+    assert metrics.dice(one, other) == pytest.approx(0.5)
+    assert metrics.dice(one, one) == 1
+    assert metrics.dice(np.zeros_like(one), np.zeros_like(one)) == 1

@@ -23,9 +23,11 @@ from cxrserve.training import commands
 from cxrserve.training import train as training
 from cxrserve.training.datasets import UnusableData
 from cxrserve.training.evaluate import evaluate
-from cxrserve.training.export import checked_parity, export
+from cxrserve.training.export import export
+from cxrserve.training.graphs import checked_parity
+from cxrserve.training.networks.build import trained_classifier
 from cxrserve.training.recipe import RECIPES, Recipe, UnusableRecipe, read_recipe
-from cxrserve.training.train import LAST, train, trained_network
+from cxrserve.training.train import LAST, train
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ def test_the_graph_takes_uint8_in_any_batch(session: onnxruntime.InferenceSessio
 def test_the_maps_mean_and_the_bias_are_the_logit(
     made: Made, small_recipe: Recipe, session: onnxruntime.InferenceSession
 ) -> None:
-    bias = trained_network(small_recipe, run=made.run).head.bias.detach().numpy()
+    bias = trained_classifier(small_recipe, run=made.run).head.bias.detach().numpy()
     images = np.random.default_rng(6).integers(0, 256, (5, 1, 64, 64), np.uint8)
     logits, cam = session.run(None, {"pixels": images})
     np.testing.assert_allclose(cam.mean(axis=(2, 3)) + bias, logits, atol=1e-4)
@@ -105,7 +107,7 @@ def test_adults_of_another_source_are_counted(made: Made) -> None:
 
 
 def test_a_graph_of_another_network_is_refused(made: Made, small_recipe: Recipe) -> None:
-    network = trained_network(small_recipe, run=made.run)
+    network = trained_classifier(small_recipe, run=made.run)
     with torch.no_grad():
         network.head.bias.add_(0.01)
     images = np.zeros((2, 1, 64, 64), np.uint8)

@@ -11,9 +11,10 @@ import pytest
 import yaml
 from numpy.typing import NDArray
 
+from cxrserve.findings.interpret import probabilities
 from cxrserve.models.manifest import Manifest, Metric
 from cxrserve.training import metrics
-from cxrserve.training.datasets import Examples, load_examples, read_manifest
+from cxrserve.training.datasets import Examples, load_examples
 from cxrserve.training.recipe import read_recipe
 
 NAME = "pneumonia-mobilenetv2"
@@ -26,10 +27,8 @@ def manifest() -> Manifest:
 
 
 @pytest.fixture(scope="module")
-def test_split(real_data: Path, manifest: Manifest) -> Examples:
-    films = read_manifest(real_data, task="pneumonia")
-    names = [label.name for label in manifest.labels]
-    return load_examples(real_data, films, "test", labels=names, how=manifest.input)
+def test_split(real_data: Path) -> Examples:
+    return load_examples(real_data, read_recipe(NAME), "test")
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +42,7 @@ def probability(test_split: Examples, manifest: Manifest) -> NDArray[np.floating
         session.run(["logits"], {"pixels": pixels[i : i + 32]})[0]
         for i in range(0, len(pixels), 32)
     ]
-    return metrics.probabilities(np.concatenate(logits), manifest.calibration.temperature)[:, 1]
+    return probabilities(np.concatenate(logits), manifest.activation, manifest.calibration)[:, 1]
 
 
 def figure(manifest: Manifest, name: str, *, point: str | None = None) -> Metric:
@@ -82,7 +81,7 @@ def test_the_reported_auc_is_reproduced(
     reported = figure(manifest, "auc")
     assert reported.images == len(test_split.targets)
     assert reported.interval.value >= 0.97
-    measured = metrics.auc(test_split.targets == 1, probability)
+    measured = metrics.auc(test_split.targets[:, 1] == 1, probability)
     assert measured == pytest.approx(reported.interval.value, abs=0.002)
 
 
@@ -91,7 +90,7 @@ def test_the_reported_auc_is_reproduced(
 def test_the_operating_points_do_what_they_report(
     manifest: Manifest, test_split: Examples, probability: NDArray[np.floating], point: str
 ) -> None:
-    ill = test_split.targets == 1
+    ill = test_split.targets[:, 1] == 1
     positive = probability >= manifest.operating_points[point]["pneumonia"]
     sensitivity = figure(manifest, "sensitivity", point=point).interval.value
     specificity = figure(manifest, "specificity", point=point).interval.value

@@ -11,23 +11,30 @@ from torch.nn import functional
 from cxrserve.training.recipe import Augmentation
 
 
-def augmented(
-    pixels: Tensor, how: Augmentation, *, side: int, randomness: torch.Generator
-) -> Tensor:
+def shrunk(pixels: Tensor, side: int) -> Tensor:
+    """uint8 `[n, C, S, S]` at a smaller side, by antialiased bilinear resampling; done once."""
+    if pixels.shape[-1] == side:
+        return pixels
+    parts = [
+        functional.interpolate(part.float(), (side, side), mode="bilinear", antialias=True)
+        for part in torch.split(pixels, 256)
+    ]
+    return torch.cat([part.round().to(torch.uint8) for part in parts])
+
+
+def augmented(pixels: Tensor, how: Augmentation, *, randomness: torch.Generator) -> Tensor:
     """Each image moved and exposed by its own draw.
 
     Args:
-        pixels: uint8 `[n, 1, S, S]`.
+        pixels: uint8 `[n, C, S, S]`: the film, and behind it maps that move with it.
         how: the ranges.
-        side: side of the result in pixels, at most S.
         randomness: where the draws come from.
 
     Returns:
-        float32 `[n, 1, side, side]`, 0..255. What comes in from outside the film is black, as air.
+        float32 `[n, C, S, S]`, 0..255; only the film is exposed, coarsened and grained. What
+        comes in from outside the film is black, as air.
     """
     images = pixels.float()
-    if side != images.shape[-1]:
-        images = functional.interpolate(images, (side, side), mode="bilinear", antialias=True)
     grid = functional.affine_grid(
         _affine(len(images), how, randomness), list(images.shape), align_corners=False
     )
@@ -36,9 +43,23 @@ def augmented(
     def factor(half_width: float) -> Tensor:
         return _uniform(len(images), half_width, randomness).view(-1, 1, 1, 1)
 
-    mean = moved.mean(dim=(1, 2, 3), keepdim=True)
-    exposed = (moved - mean) * (1 + factor(how.contrast)) + mean + 255 * factor(how.brightness)
-    return exposed.clamp(0, 255)
+    film = moved[:, :1]
+    if how.coarsen:
+        film = _coarsened(film, how.coarsen, randomness)
+    mean = film.mean(dim=(1, 2, 3), keepdim=True)
+    exposed = (film - mean) * (1 + factor(how.contrast)) + mean + 255 * factor(how.brightness)
+    if how.grain:
+        strength = 255 * factor(how.grain).abs()
+        exposed = exposed + strength * torch.randn(exposed.shape, generator=randomness)
+    return torch.cat((exposed.clamp(0, 255), moved[:, 1:]), 1)
+
+
+def _coarsened(film: Tensor, most: float, randomness: torch.Generator) -> Tensor:
+    """The whole batch shrunk by one draw of 0..`most` and back, as from a smaller file."""
+    side = film.shape[-1]
+    smaller = round(side * (1 - most * float(torch.rand(1, generator=randomness))))
+    small = functional.interpolate(film, (smaller, smaller), mode="bilinear")
+    return functional.interpolate(small, (side, side), mode="bilinear")
 
 
 def _affine(count: int, how: Augmentation, randomness: torch.Generator) -> Tensor:

@@ -14,13 +14,13 @@ from cxrserve.training.metrics import Floats
 SIDE = 16
 
 
-def thumbnail_scores(train: Examples, test: Examples, *, finding: int) -> Floats:
-    """Log-odds of the finding `[n]` for the test films, by logistic regression on block means.
+def thumbnail_scores(train: Examples, test: Examples, *, label: int) -> Floats:
+    """Log-odds of a label `[n]` for the test films, by logistic regression on block means.
 
     Block means of 16×16 fields in -1..1, ridge penalty 1, classes weighted by N / (K · N_c).
     """
     model = LogisticRegression(max_iter=500, class_weight="balanced")
-    model.fit(_thumbnails(train), train.targets == finding)
+    model.fit(_thumbnails(train), train.targets[:, label] == 1)
     scores: Floats = model.decision_function(_thumbnails(test))
     return scores
 

@@ -1,4 +1,4 @@
-"""`cxrserve train`, `evaluate` and `export`: torch is imported when one of them runs."""
+"""`cxrserve train`, `evaluate`, `select` and `export`: torch is imported when one of them runs."""
 
 # ruff: noqa: PLC0415 - a late import is what keeps torch out of every other command
 
@@ -35,9 +35,10 @@ Run = Annotated[
 
 
 def register(app: typer.Typer) -> None:
-    """Add `train`, `evaluate` and `export` to the command."""
+    """Add `train`, `evaluate`, `select` and `export` to the command."""
     app.command("train")(_train)
     app.command("evaluate")(_evaluate)
+    app.command("select")(_select)
     app.command("export")(_export)
 
 
@@ -68,7 +69,7 @@ def _evaluate(recipe: RecipeName, data: Data, out: Run = None) -> None:
             point = f" at {metric.operating_point}" if metric.operating_point else ""
             figure = metric.interval
             typer.echo(
-                f"{metric.name}{point} [{metric.split}, {metric.images} images]: "
+                f"{metric.name} of {metric.label}{point} [{metric.split}, {metric.images} images]: "
                 f"{figure.value:.4f} ({figure.low:.4f}–{figure.high:.4f})"
             )
 
@@ -80,6 +81,10 @@ def _export(
     package: Annotated[
         Path | None, typer.Option(help="Folder to write; default: models/<recipe's name>.")
     ] = None,
+    precision: Annotated[
+        list[str] | None,
+        typer.Option(help="fp32, fp16 or int8; repeatable; default: those of the recipe."),
+    ] = None,
 ) -> None:
     """Write the model package of an evaluated run."""
     with _trainer():
@@ -88,8 +93,38 @@ def _export(
 
         read = read_recipe(recipe)
         folder = package or Path("models") / read.name
-        manifest = export(read, data=data, run=_run(out, read.name), package=folder)
+        manifest = export(
+            read,
+            data=data,
+            run=_run(out, read.name),
+            package=folder,
+            precisions=precision or (),
+        )
         typer.echo(f"{manifest.name} {manifest.version} written to {folder}")
+
+
+def _select(
+    selection: Annotated[
+        str, typer.Option("--selection", help="Name of a selection, or a path to a .yaml file.")
+    ],
+    data: Data,
+    runs: Annotated[Path, typer.Option(help="Folder with the candidates' runs.")] = Path("runs"),
+    package: Annotated[
+        Path | None, typer.Option(help="Folder to write; default: models/<its name>.")
+    ] = None,
+) -> None:
+    """Choose the best of several trained networks, and write its package."""
+    with _trainer():
+        from cxrserve.training.select import read_selection, select
+
+        read = read_selection(selection)
+        folder = package or Path("models") / read.name
+        _, candidates = select(read, data=data, runs=runs, package=folder)
+        for one in candidates:
+            typer.echo(
+                f"{'->' if one.chosen else '  '} {one.recipe}: AUC {one.auc:.4f} "
+                f"({one.low:.4f}–{one.high:.4f}), {one.latency_ms:.1f} ms, {one.megabytes:.1f} MB"
+            )
 
 
 def _run(out: Path | None, name: str) -> Path:

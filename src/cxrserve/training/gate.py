@@ -28,8 +28,8 @@ from cxrserve.training.gate_bones import limb
 from cxrserve.training.gate_corpus import Corpus, read_corpus
 from cxrserve.training.gate_images import Grey, Randomness
 from cxrserve.training.gate_package import LABELS, write_gate_package
-from cxrserve.training.keras_weights import load_keras_backbone
-from cxrserve.training.mobilenetv2 import MobileNetV2
+from cxrserve.training.networks.keras_weights import load_keras_backbone
+from cxrserve.training.networks.mobilenetv2 import MobileNetV2
 
 SIDE = 112
 SEED = 20261121

@@ -9,8 +9,8 @@ import yaml
 
 import cxrserve
 from cxrserve.models.manifest import Graph, Input, Label, Manifest, Provenance
-from cxrserve.training.export import write_graph
-from cxrserve.training.mobilenetv2 import MobileNetV2
+from cxrserve.training.graphs import write_graph
+from cxrserve.training.networks.mobilenetv2 import MobileNetV2
 
 LABELS = (
     "not_a_chest",

@@ -27,13 +27,86 @@ class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Network(_Part):
-    """The architecture; `weights` is a file under the data folder that the backbone starts from."""
+class Source(_Part):
+    """Films of one task of the manifest, and which of the model's labels theirs are.
 
-    architecture: Literal["mobilenetv2"]
+    `meaning` maps a film's label to the model's, the first that applies; `""` stands for a film
+    without labels. Films that nothing applies to are left out. Without `meaning` (multi-label) the
+    names are the same, and a film without labels has no finding.
+    """
+
+    task: str
+    meaning: dict[str, str] | None = None
+
+
+class Network(_Part):
+    """The architecture.
+
+    Attributes:
+        weights: what the backbone starts from: a file under the data folder (Keras's MobileNetV2),
+            `imagenet` (EfficientNet-lite), `run:NAME` for another recipe's run; None: drawn.
+        output_stride: pixels a cell of the map (MobileNetV2).
+        lungs_from: recipe of the segmentation network that hides all but the lungs.
+    """
+
+    architecture: Literal[
+        "mobilenetv2",
+        "densenet121",
+        "resnet50",
+        "plain-cnn",
+        "efficientnet-lite0",
+        "efficientnet-lite1",
+        "efficientnet-lite2",
+        "unet",
+    ]
     width: Annotated[float, Field(gt=0)] = 0.35
     dropout: Share = 0.0
     weights: str | None = None
+    output_stride: Literal[16, 32] = 32
+    lungs_from: str | None = None
+
+
+class Distillation(_Part):
+    """Learn from a trained network as well (Hinton et al. 2015), on the same moved images.
+
+    `unlabelled` are tasks whose films are read by the teacher alone.
+    """
+
+    teachers: Annotated[tuple[str, ...], Field(min_length=1)]
+    weight: Annotated[float, Field(gt=0, le=1)] = 0.5
+    temperature: Annotated[float, Field(gt=0)] = 2.0
+    unlabelled: tuple[str, ...] = ()
+
+
+class Loss(_Part):
+    """What is minimised; the formulas are in `losses.py`.
+
+    Attributes:
+        kind: `weighted`: rare labels weigh more, as CheXNet's; `focal`: easy films weigh less.
+        attention: weight of the loss that draws the map of `attention_label` into the boxes.
+        erased: share of films with boxes that are shown with every box painted over, and are then
+            no example of `attention_label`; other films are painted over at random, unchanged.
+    """
+
+    kind: Literal["weighted", "focal"] = "weighted"
+    label_smoothing: Share = 0.0
+    focal_gamma: Annotated[float, Field(ge=0)] = 2.0
+    attention: Annotated[float, Field(ge=0)] = 0.0
+    attention_label: str | None = None
+    erased: Share = 0.0
+    distillation: Distillation | None = None
+
+
+class Contrast(_Part):
+    """Some labels against others among films of one source, as the literature gives its figures.
+
+    The score is log-sum-exp of the one side's logits minus that of the other's.
+    """
+
+    name: str
+    task: str
+    positive: tuple[str, ...]
+    negative: tuple[str, ...]
 
 
 class Phase(_Part):
@@ -52,7 +125,8 @@ class Augmentation(_Part):
     """How far a training image may be moved: every figure is the half-width of a uniform range.
 
     `shift` and `scale` are shares of the side, `contrast` a share of the grey values' spread about
-    their mean, `brightness` a share of the full range. Films are never turned over or by 90°.
+    their mean, `brightness` and `grain` (Gaussian noise) shares of the full range; `coarsen` is the
+    largest share of its resolution that a film may lose. Films are never turned over or by 90°.
     """
 
     rotate_deg: Annotated[float, Field(ge=0, le=30)] = 0.0
@@ -60,17 +134,23 @@ class Augmentation(_Part):
     scale: Share = 0.0
     brightness: Share = 0.0
     contrast: Share = 0.0
+    coarsen: Share = 0.0
+    grain: Share = 0.0
     mirror: bool = False
 
 
 class Optimisation(_Part):
-    """AdamW (Loshchilov & Hutter 2019) with a linear warm-up and a cosine decay to zero."""
+    """AdamW (Loshchilov & Hutter 2019) with a linear warm-up and a cosine decay to zero.
+
+    With `films_per_epoch` an epoch draws that many films, every label equally often and within it
+    every source; without, each film comes once.
+    """
 
     learning_rate: Annotated[float, Field(gt=0)]
     weight_decay: Annotated[float, Field(ge=0)]
     warm_up_epochs: Annotated[float, Field(ge=0)] = 0.5
-    label_smoothing: Share = 0.0
     batch: Annotated[int, Field(ge=2)]
+    films_per_epoch: Annotated[int, Field(ge=2)] | None = None
     phases: Annotated[tuple[Phase, ...], Field(min_length=1)]
 
     @property
@@ -107,6 +187,20 @@ class OutOfSource(_Part):
     youngest_years: float = 0.0
 
 
+class Shortcuts(_Part):
+    """What to measure of a network that could know the source instead of the disease.
+
+    Attributes:
+        label: the label all of whose films come from one source.
+        outliner: recipe of the network whose lung masks are blacked out.
+        normal: the label that several sources have, for telling sources apart without a disease.
+    """
+
+    label: str
+    outliner: str = "lungs-unet"
+    normal: str = "normal"
+
+
 class Words(_Part):
     """What only a person can say about the model."""
 
@@ -120,21 +214,33 @@ class Words(_Part):
 
 
 class Recipe(_Part):
-    """The whole recipe."""
+    """The whole recipe.
+
+    `precisions` are the graphs that the package holds; `export --precision` adds others.
+    `lung_masks` says where the masks that a segmentation network learned from end.
+    """
 
     name: Name
     version: Version
     seed: int
-    task: Literal["multi-class"]
-    dataset: str
-    labels: Annotated[tuple[Label, ...], Field(min_length=2)]
+    task: Literal["multi-class", "multi-label", "segmentation"]
+    sources: Annotated[tuple[Source, ...], Field(min_length=1)]
+    labels: Annotated[tuple[Label, ...], Field(min_length=1)]
     input: Input
     network: Network
+    loss: Loss = Loss()
     augmentation: Augmentation = Augmentation()
     optimisation: Optimisation
-    operating_points: dict[str, OperatingPoint]
-    default_operating_point: str
+    operating_points: dict[str, OperatingPoint] = Field(default_factory=dict)
+    default_operating_point: str | None = None
+    contrasts: tuple[Contrast, ...] = ()
     out_of_source: tuple[OutOfSource, ...] = ()
+    shortcuts: Shortcuts | None = None
+    precisions: Annotated[tuple[Literal["fp32", "fp16", "int8"], ...], Field(min_length=1)] = (
+        "fp32",
+        "int8",
+    )
+    lung_masks: Literal["end_at_heart", "reach_behind_heart"] | None = None
     words: Words
 
     @model_validator(mode="after")
@@ -142,27 +248,39 @@ class Recipe(_Part):
         last = self.optimisation.phases[-1].side
         if last != self.input.side:
             raise ValueError(f"the last phase trains at side {last}, served is {self.input.side}")
-        if self.default_operating_point not in self.operating_points:
-            raise ValueError(f"there is no operating point {self.default_operating_point!r}")
+        default = self.default_operating_point
+        if default is not None and default not in self.operating_points:
+            raise ValueError(f"there is no operating point {default!r}")
+        names = {label.name for label in self.labels}
+        for source in self.sources:
+            unknown = set((source.meaning or {}).values()) - names
+            if unknown:
+                raise ValueError(f"source {source.task!r} means unknown labels {sorted(unknown)}")
         return self
 
     @property
-    def finding(self) -> int:
-        """Index of the one label that is a finding."""
-        (index,) = (i for i, label in enumerate(self.labels) if label.finding)
-        return index
+    def names(self) -> tuple[str, ...]:
+        """Names of the labels, in order."""
+        return tuple(label.name for label in self.labels)
+
+    @property
+    def findings(self) -> tuple[int, ...]:
+        """Indices of the labels that are findings and are trained."""
+        return tuple(i for i, label in enumerate(self.labels) if label.finding and label.trained)
 
     @property
     def sha256(self) -> str:
         """Digest of all that the recipe says, the same for any layout of its file."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+        return hashlib.sha256(self.model_dump_json(exclude_defaults=True).encode()).hexdigest()
 
     @property
     def training_sha256(self) -> str:
         """Digest of what decides the weights: a checkpoint survives a change of the words."""
-        decides = self.model_dump_json(
-            include={"seed", "task", "dataset", "input", "network", "augmentation", "optimisation"}
-        )
+        parts = {
+            *("seed", "task", "sources", "input", "network", "augmentation", "loss"),
+            "optimisation",
+        }
+        decides = self.model_dump_json(include=parts, exclude_defaults=True)
         names = "|".join(label.name for label in self.labels)
         return hashlib.sha256(f"{names}:{decides}".encode()).hexdigest()
 

@@ -8,60 +8,52 @@ import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from rich.progress import track
-from sklearn.metrics import roc_auc_score
-from torch import Tensor
-from torch.nn import functional
+from torch import nn
 
-from cxrserve.training.augment import augmented
-from cxrserve.training.datasets import Examples, UnusableData, load_examples, read_manifest
-from cxrserve.training.keras_weights import load_keras_backbone
-from cxrserve.training.mobilenetv2 import MobileNetV2
+from cxrserve.training.datasets import load_examples
+from cxrserve.training.networks.build import BEST, new_network, read_checkpoint
+from cxrserve.training.objective import Classification, Objective, Outlining
 from cxrserve.training.recipe import Recipe
 
 log = logging.getLogger(__name__)
 
-BEST, LAST = "best.ckpt", "last.ckpt"
+LAST = "last.ckpt"
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Progress:
-    """How far a run has come: epochs done, and the best validation AUC so far."""
+    """How far a run has come: epochs done, and the best validation score so far."""
 
     epochs: int = 0
-    best_auc: float = -1.0
+    best: float = -1.0
 
 
 def train(recipe: Recipe, *, data: Path, out: Path, resume: bool = True) -> Path:
-    """Train, keeping the epoch with the best validation AUC.
+    """Train, keeping the epoch with the best validation score (mean AUC, or Dice).
 
     Args:
         recipe: what to train and how.
-        data: folder with `manifest.csv` and the images.
-        out: folder of the run; `last.ckpt` and `best.ckpt` are written after every epoch.
+        data: folder with `manifest.csv` and the images, or one of the public layouts.
+        out: folder of the run; `last.ckpt` and `best.ckpt` are written after every epoch. Runs
+            that the recipe builds on lie beside it.
         resume: go on from `last.ckpt` where there is one.
 
     Returns:
         The path of the best checkpoint.
 
     Raises:
-        UnusableData: the data cannot be trained on, or `out` holds a run of another recipe.
+        UnusableData: the data cannot be trained on, a run that the recipe builds on is not there,
+            or `out` holds a run of another recipe.
     """
     out.mkdir(parents=True, exist_ok=True)
-    films = read_manifest(data, task=recipe.dataset)
-    labels = [label.name for label in recipe.labels]
-    examples, held_out = (
-        load_examples(data, films, split, labels=labels, how=recipe.input)
-        for split in ("train", "val")
-    )
-    network = new_network(recipe, data=data)
+    network = new_network(recipe, data=data, runs=out.parent)
+    objective = _objective(recipe, network, data=data, runs=out.parent)
     optimiser = torch.optim.AdamW(
-        network.parameters(),
+        [weight for weight in network.parameters() if weight.requires_grad],
         lr=recipe.optimisation.learning_rate,
         weight_decay=recipe.optimisation.weight_decay,
     )
@@ -70,68 +62,35 @@ def train(recipe: Recipe, *, data: Path, out: Path, resume: bool = True) -> Path
         progress = _resumed(out / LAST, recipe, network, optimiser)
     for epoch in range(progress.epochs, recipe.optimisation.epochs):
         started_s = time.monotonic()
-        loss = _epoch(recipe, network, optimiser, examples, epoch)
-        auc = _auc(recipe, network, held_out)
-        log.info(
-            "epoch %d: loss %.4f, validation AUC %.4f, %.0f s",
-            epoch + 1, loss, auc, time.monotonic() - started_s,
-        )  # fmt: skip
+        loss = _epoch(recipe, network, optimiser, objective, epoch)
         # Epochs at a smaller side than the serving side cannot win: they are not the final network.
         serving_side = recipe.optimisation.phase_of(epoch).side == recipe.input.side
-        best = serving_side and auc > progress.best_auc
-        progress = _Progress(epochs=epoch + 1, best_auc=auc if best else progress.best_auc)
+        score = objective.score(network) if serving_side else math.nan
+        log.info(
+            "epoch %d: loss %.4f, validation score %.4f, %.0f s",
+            epoch + 1, loss, score, time.monotonic() - started_s,
+        )  # fmt: skip
+        best = score > progress.best
+        progress = _Progress(epochs=epoch + 1, best=score if best else progress.best)
         _save(out, recipe, network, optimiser, progress, best=best)
     return out / BEST
 
 
-def new_network(recipe: Recipe, *, data: Path) -> MobileNetV2:
-    """A network with the recipe's starting weights; its head is drawn with the recipe's seed."""
-    torch.manual_seed(recipe.seed)
-    network = _unweighted(recipe)
-    if recipe.network.weights is not None:
-        load_keras_backbone(network, data / recipe.network.weights)
-    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
-
-
-def trained_network(recipe: Recipe, *, run: Path) -> MobileNetV2:
-    """The network of the run's best checkpoint, in evaluation mode.
-
-    Raises:
-        UnusableData: there is no checkpoint, or it is of another recipe.
-    """
-    network = _unweighted(recipe)
-    network.load_state_dict(_read(run / BEST, recipe)["network"])
-    return network.eval()
-
-
-def class_weights(targets: NDArray[np.int64], classes: int) -> NDArray[np.float32]:
-    """Weights of the loss that make every class count the same: w_c = N / (K · N_c).
-
-    The loss is the weighted mean of cross-entropies, sum(w_y · CE) / sum(w_y).
-
-    Raises:
-        UnusableData: a class has no example.
-    """
-    counts = np.bincount(targets, minlength=classes)
-    if (counts == 0).any():
-        raise UnusableData(f"the training split has {counts.tolist()} films a class; none may be 0")
-    return (len(targets) / (classes * counts)).astype(np.float32)
-
-
-def logits_of(network: MobileNetV2, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Logits float32 `[n, K]` of uint8 `[n, side, side]`."""
-    network.eval()
-    with torch.inference_mode():
-        images = torch.from_numpy(pixels).unsqueeze(1)
-        logits = torch.cat([network(images[i : i + 32])[0] for i in range(0, len(images), 32)])
-    return np.asarray(logits.numpy(), np.float32)
+def _objective(recipe: Recipe, network: nn.Module, *, data: Path, runs: Path) -> Objective:
+    examples, held_out = (load_examples(data, recipe, split) for split in ("train", "val"))
+    log.info("%s: %d films to learn from", recipe.name, len(examples.films))
+    if recipe.task == "segmentation":
+        return Outlining(recipe, data=data, train=examples, held_out=held_out)
+    return Classification(
+        recipe, data=data, runs=runs, train=examples, held_out=held_out, network=network
+    )
 
 
 def _epoch(
     recipe: Recipe,
-    network: MobileNetV2,
+    network: nn.Module,
     optimiser: torch.optim.Optimizer,
-    examples: Examples,
+    objective: Objective,
     epoch: int,
 ) -> float:
     """One pass over the training films; returns the mean loss.
@@ -140,10 +99,8 @@ def _epoch(
     """
     randomness = torch.Generator().manual_seed(recipe.seed + epoch)
     torch.manual_seed(recipe.seed + epoch)
-    how, phase = recipe.optimisation, recipe.optimisation.phase_of(epoch)
-    pixels, targets = torch.from_numpy(examples.pixels), torch.from_numpy(examples.targets)
-    weights = torch.from_numpy(class_weights(examples.targets, len(recipe.labels)))
-    order = torch.randperm(len(targets), generator=randomness)
+    how = recipe.optimisation
+    order = objective.order(randomness)
     # A last batch of one has no batch statistics; the films left over come in another epoch.
     batches = [order[i : i + how.batch] for i in range(0, len(order), how.batch)]
     batches = batches[:-1] if len(batches[-1]) == 1 else batches
@@ -153,13 +110,7 @@ def _epoch(
         rate = how.learning_rate * _schedule(epoch + number / len(batches), recipe)
         for group in optimiser.param_groups:
             group["lr"] = rate
-        images = augmented(
-            pixels[batch].unsqueeze(1), recipe.augmentation, side=phase.side, randomness=randomness
-        )
-        logits = network.logits_with_frozen(images, phase.frozen_blocks)
-        loss: Tensor = functional.cross_entropy(
-            logits, targets[batch], weight=weights, label_smoothing=how.label_smoothing
-        )
+        loss = objective.loss(network, batch, epoch=epoch, randomness=randomness)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
@@ -175,22 +126,10 @@ def _schedule(epoch: float, recipe: Recipe) -> float:
     return 0.5 * (1 + math.cos(math.pi * (epoch - warm_up) / (epochs - warm_up)))
 
 
-def _auc(recipe: Recipe, network: MobileNetV2, examples: Examples) -> float:
-    logits = logits_of(network, examples.pixels)
-    score = logits[:, recipe.finding] - np.delete(logits, recipe.finding, 1).max(axis=1)
-    return float(roc_auc_score(examples.targets == recipe.finding, score))
-
-
-def _unweighted(recipe: Recipe) -> MobileNetV2:
-    return MobileNetV2(
-        labels=len(recipe.labels), width=recipe.network.width, dropout=recipe.network.dropout
-    )
-
-
 def _save(
     out: Path,
     recipe: Recipe,
-    network: MobileNetV2,
+    network: nn.Module,
     optimiser: torch.optim.Optimizer,
     progress: _Progress,
     *,
@@ -199,31 +138,25 @@ def _save(
     told = {
         "recipe": recipe.training_sha256,
         "epochs": progress.epochs,
-        "best_auc": progress.best_auc,
+        "best": progress.best,
+        "network": network.state_dict(),
     }
-    for name in (BEST, LAST) if best else (LAST,):
-        state = {"network": network.state_dict(), "optimiser": optimiser.state_dict(), **told}
-        # Written beside and renamed: a run killed here keeps its former checkpoint.
-        torch.save(state, out / f"{name}.part")
-        os.replace(out / f"{name}.part", out / name)  # noqa: PTH105
+    if best:
+        _write(told, out / BEST)
+    _write({**told, "optimiser": optimiser.state_dict()}, out / LAST)
+
+
+def _write(state: dict[str, object], path: Path) -> None:
+    # Written beside and renamed: a run killed here keeps its former checkpoint.
+    beside = path.with_name(f"{path.name}.part")
+    torch.save(state, beside)
+    os.replace(beside, path)  # noqa: PTH105
 
 
 def _resumed(
-    checkpoint: Path, recipe: Recipe, network: MobileNetV2, optimiser: torch.optim.Optimizer
+    checkpoint: Path, recipe: Recipe, network: nn.Module, optimiser: torch.optim.Optimizer
 ) -> _Progress:
-    state = _read(checkpoint, recipe)
+    state = read_checkpoint(checkpoint, recipe)
     network.load_state_dict(state["network"])
     optimiser.load_state_dict(state["optimiser"])
-    return _Progress(epochs=state["epochs"], best_auc=state["best_auc"])
-
-
-def _read(checkpoint: Path, recipe: Recipe) -> dict[str, Any]:
-    if not checkpoint.is_file():
-        raise UnusableData(f"the run has no {checkpoint.name}", advice="train it first")
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    if state["recipe"] != recipe.training_sha256:
-        raise UnusableData(
-            "the run was made with another recipe",
-            advice="choose another folder with --out, or start again with --no-resume",
-        )
-    return state  # type: ignore[no-any-return]
+    return _Progress(epochs=state["epochs"], best=state["best"])

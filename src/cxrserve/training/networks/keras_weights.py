@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from cxrserve.errors import BrokenPackage
-from cxrserve.training.mobilenetv2 import MobileNetV2
+from cxrserve.training.networks.mobilenetv2 import MobileNetV2
 
 Layers = Mapping[str, Mapping[str, NDArray[np.float32]]]
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from copy import deepcopy
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from cxrserve.training.networks.classifier import Classifier, gradients
 
 CHANNELS_LAST = 1280
 
@@ -29,74 +30,65 @@ _STAGES = (
 )
 
 
-class MobileNetV2(nn.Module):
-    """A grey radiograph in; logits and class activation maps out.
-
-    The head is global average pooling and one linear layer, so a class activation map is a 1×1
-    convolution with the head's weights and `mean(cam) + bias == logit` (Zhou et al. 2016).
+class MobileNetV2(Classifier):
+    """MobileNetV2 under the graph contract.
 
     Args:
         labels: number of outputs K.
         width: multiplier of the channels; 0.35 is the smallest that Keras trained.
         dropout: share of pooled features dropped while training.
+        output_stride: pixels of input per cell of the map; 16 leaves out the last halving and gives
+            a map of twice the side from the same weights.
     """
 
-    def __init__(self, *, labels: int, width: float = 0.35, dropout: float = 0.0) -> None:
-        super().__init__()
+    def __init__(
+        self, *, labels: int, width: float = 0.35, dropout: float = 0.0, output_stride: int = 32
+    ) -> None:
+        # Below width 1 the last layer keeps its 1280 channels, as in Keras.
+        last = _divisible(CHANNELS_LAST * max(1.0, width))
+        super().__init__(channels=last, labels=labels, dropout=dropout)
         channels = _divisible(32 * width)
         self.stem = ConvNorm(3, channels, kernel=3, stride=2)
         blocks: list[InvertedResidual] = []
+        reached = 2
         for expansion, base, repeats, stride in _STAGES:
             for repeat in range(repeats):
+                step = stride if repeat == 0 and reached * stride <= output_stride else 1
+                reached *= step
                 block = InvertedResidual(
-                    channels,
-                    _divisible(base * width),
-                    expansion=expansion,
-                    stride=stride if repeat == 0 else 1,
+                    channels, _divisible(base * width), expansion=expansion, stride=step
                 )
                 blocks.append(block)
                 channels = block.project.conv.out_channels
         self.blocks = nn.Sequential(*blocks)
-        # Below width 1 the last layer keeps its 1280 channels, as in Keras.
-        self.last = ConvNorm(channels, _divisible(CHANNELS_LAST * max(1.0, width)), kernel=1)
-        self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(self.last.conv.out_channels, labels)
+        self.last = ConvNorm(channels, last, kernel=1)
 
-    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits and class activation maps of a batch.
+    def normalised(self, pixels: Tensor) -> Tensor:
+        """Grey 0..255 `[N, 1, S, S]` to float32 `[N, 3, S, S]` in -1..1, the channel repeated."""
+        return (pixels.float() / 127.5 - 1.0).repeat(1, 3, 1, 1)
 
-        Args:
-            pixels: uint8 `[N, 1, S, S]`, grey, air dark.
-
-        Returns:
-            `logits` float32 `[N, K]` and `cam` float32 `[N, K, h, w]`, h = w = ceil(S / 32).
-        """
-        features = self.features(pixels)
-        logits: Tensor = self.head(self.dropout(features.mean(dim=(2, 3))))
-        return logits, functional.conv2d(features, self.head.weight[:, :, None, None])
-
-    def features(self, pixels: Tensor) -> Tensor:
-        """Features after the last ReLU6: float32 `[N, 1280, h, w]`, of uint8 `[N, 1, S, S]`."""
-        return self.features_of(normalised(pixels))
-
-    def features_of(self, image: Tensor) -> Tensor:
-        """Features of an image already normalised to -1..1: float32 `[N, 3, S, S]`."""
-        features: Tensor = functional.relu6(
-            self.last(self.blocks(functional.relu6(self.stem(image))))
-        )
-        return features
-
-    def logits_with_frozen(self, pixels: Tensor, frozen_blocks: int) -> Tensor:
-        """Logits `[N, K]` for training, without gradients for the stem and the first blocks.
+    def features_of(self, image: Tensor, frozen_blocks: int = 0) -> Tensor:
+        """Features after the last ReLU6 `[N, 1280, h, w]`.
 
         The early blocks work at the highest resolution and cost most of a training step; with
         `frozen_blocks` 0 everything is trained, the stem too.
         """
-        with torch.set_grad_enabled(frozen_blocks == 0 and torch.is_grad_enabled()):
-            early = self.blocks[:frozen_blocks](functional.relu6(self.stem(normalised(pixels))))
-        features = functional.relu6(self.last(self.blocks[frozen_blocks:](early)))
-        logits: Tensor = self.head(self.dropout(features.mean(dim=(2, 3))))
-        return logits
+        with gradients(frozen_blocks == 0):
+            early = self.blocks[:frozen_blocks](functional.relu6(self.stem(image)))
+        features: Tensor = functional.relu6(self.last(self.blocks[frozen_blocks:](early)))
+        return features
+
+    def folded(self) -> nn.Module:
+        """The network in evaluation mode, each normalisation folded into its convolution.
+
+        Its outputs are the same up to rounding; it has fewer graph nodes and cannot be trained.
+        """
+        copy = deepcopy(self).eval()
+        for _, _, layer in copy.convolutions():
+            assert isinstance(layer.norm, nn.BatchNorm2d)
+            layer.conv = fuse_conv_bn_eval(layer.conv, layer.norm)
+            layer.norm = nn.Identity()
+        return copy
 
     def convolutions(self) -> Iterator[tuple[str, str, ConvNorm]]:
         """Every convolution with the names that Keras gives it and its normalisation."""
@@ -153,11 +145,6 @@ class ConvNorm(nn.Module):
         return normed
 
 
-def normalised(pixels: Tensor) -> Tensor:
-    """Grey 0..255 `[N, 1, S, S]` to float32 `[N, 3, S, S]` in -1..1, the channel repeated."""
-    return (pixels.float() / 127.5 - 1.0).repeat(1, 3, 1, 1)
-
-
 def _padded_for_stride_2(image: Tensor) -> Tensor:
     """Keras's `correct_pad` for 3×3: even sides are padded behind, odd ones on both ends."""
     height, width = image.shape[-2:]
@@ -168,16 +155,3 @@ def _divisible(channels: float, by: int = 8) -> int:
     """The multiple of `by` nearest to `channels`, never more than a tenth below it."""
     rounded = max(by, int(channels + by / 2) // by * by)
     return rounded + by if rounded < 0.9 * channels else rounded
-
-
-def folded(network: MobileNetV2) -> MobileNetV2:
-    """The network in evaluation mode, each normalisation folded into its convolution.
-
-    Its outputs are the same up to rounding; it has fewer graph nodes and cannot be trained.
-    """
-    copy = deepcopy(network).eval()
-    for _, _, layer in copy.convolutions():
-        assert isinstance(layer.norm, nn.BatchNorm2d)
-        layer.conv = fuse_conv_bn_eval(layer.conv, layer.norm)
-        layer.norm = nn.Identity()
-    return copy
