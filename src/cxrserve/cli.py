@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from cxrserve import __version__
+from cxrserve import __version__, overview
 from cxrserve.answer import NOTICE, Answer
 from cxrserve.api.problems import problem_of
 from cxrserve.engines.onnx_cpu import load_onnx_cpu
@@ -219,6 +219,13 @@ def verify_models() -> None:
             _out.print(f"broken  {folder.name}: {error.detail}")
     if broken:
         raise typer.Exit(1)
+
+
+@models_app.command("table")
+def models_table() -> None:
+    """Print all packages as a Markdown table, timed on this machine; docs/models.md holds one."""
+    for line in overview.table([read_package(f) for f in package_folders(_settings().models_dir)]):
+        print(line)
 
 
 @app.command()

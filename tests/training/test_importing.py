@@ -35,6 +35,7 @@ from cxrserve.models.package import ModelPackage, read_package
 from cxrserve.radiograph.phantom import draw_phantom
 from cxrserve.training.importing.errors import UnsafeWeights, UnusableWeights
 from cxrserve.training.importing.networks import IMAGENET, published_classifier
+from cxrserve.training.importing.restricted import Inert, StoredTensor
 from cxrserve.training.importing.torchvision_checkpoint import NIH14, torchvision_names
 from cxrserve.training.importing.torchxrayvision import PATHOLOGIES, RELEASES
 from cxrserve.training.importing.weight_file import read_weights
@@ -235,12 +236,28 @@ def test_untrained_heads_are_marked_and_answered_with_null(
     assert {one.label for one in findings if one.threshold is None} == untrained
 
 
-def test_published_operating_points_decide_as_torchxrayvision_does(xrv: Imported) -> None:
+def test_published_operating_points_decide_as_torchxrayvision_does(
+    xrv: Imported, films: NDArray[np.uint8]
+) -> None:
     manifest = xrv.package.manifest
     assert manifest.default_operating_point == "published"
-    thresholds = manifest.operating_points["published"]
-    assert thresholds["Effusion"] == 0.27212676
-    assert len(thresholds) == 11
+    assert manifest.operating_points["published"]["Effusion"] == 0.27212676
+    logits = served(xrv.package, films).logits
+    # A network of random weights says 0.5 of everything: spread it over the thresholds.
+    for shift in (-4.0, -2.0, -1.0, 0.0):
+        for finding, logit in zip(
+            find(manifest, logits[0] + np.float32(shift), "published"), logits[0], strict=True
+        ):
+            if finding.threshold is not None:
+                bent = op_norm(1 / (1 + np.exp(-float(logit) - shift)), finding.threshold)
+                assert finding.positive == (bent >= 0.5)
+
+
+def op_norm(probability: float, threshold: float) -> float:
+    """torchxrayvision.models.op_norm: bent so that the threshold lands on 0.5."""
+    if probability < threshold:
+        return probability / (2 * threshold)
+    return 1 - (1 - probability) / (2 * (1 - threshold))
 
 
 def test_a_package_says_where_it_came_from(xrv: Imported) -> None:
@@ -385,19 +402,17 @@ def test_a_malicious_pickle_hidden_in_the_old_header_is_refused(tmp_path: Path) 
     assert not canary.exists()
 
 
-def test_a_pickle_cannot_alter_what_reads_it(tmp_path: Path) -> None:
-    """BUILD on the class behind a name, with state that would replace its methods."""
-    for name in (
-        b"torch._utils\n_rebuild_tensor_v2",
-        b"torch.nn\nLinear",
-        b"collections\nOrderedDict",
-    ):
-        file = tmp_path / "weights.pt"
-        program = b"\x80\x02c" + name + b"\n(N}X\x0c\x00\x00\x00__setstate__K\x01stb."
-        with zipfile.ZipFile(file, "w") as archive:
-            archive.writestr("x/data.pkl", program)
-        with pytest.raises(UnusableWeights):
-            read_weights(file)
+@pytest.mark.parametrize(
+    "name", ["torch._utils\n_rebuild_tensor_v2", "torch.nn\nLinear", "collections\nOrderedDict"]
+)
+def test_a_pickle_cannot_alter_what_reads_it(name: str, tmp_path: Path) -> None:
+    """A pickle's BUILD instruction sets attributes of what is on the stack: here, of a class."""
+    program = b"\x80\x02c" + name.encode() + b"\n(N}X\x06\x00\x00\x00markedK\x01stb."
+    with zipfile.ZipFile(tmp_path / "w.pt", "w") as archive:
+        archive.writestr("x/data.pkl", program)
+    with pytest.raises(UnusableWeights, match="damaged"):
+        read_weights(tmp_path / "w.pt")
+    assert not any(hasattr(kind, "marked") for kind in (StoredTensor, Inert, OrderedDict))
 
 
 @pytest.mark.parametrize("form", ["new", "old"])
@@ -436,9 +451,20 @@ def test_a_torchscript_file_is_declined(tmp_path: Path) -> None:
         read_weights(tmp_path / "w.pt")
 
 
-def test_the_command_line_starts_without_torch() -> None:
-    program = "import sys, cxrserve.cli; assert 'torch' not in sys.modules"
-    subprocess.run([sys.executable, "-c", program], check=True)
+def test_the_command_line_starts_and_names_the_file_without_torch() -> None:
+    program = """
+import sys
+for name in ("torch", "torchvision", "onnx", "onnxscript"):
+    sys.modules[name] = None
+from cxrserve.cli import main
+sys.argv = ["cxrserve", "models", "import", "torchxrayvision:densenet121-res224-nih"]
+main()
+"""
+    ran = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 1
+    assert "fetch it and pass it with --weights FILE" in ran.stderr
 
 
 def test_releases_agree_with_their_outputs() -> None:

@@ -50,7 +50,7 @@ class Input(_Part):
 class Calibration(_Part):
     """What is done to logits before the activation.
 
-    `temperature`: logit / temperature (Guo et al. 2017). `platt`: scale · logit + offset, a pair for
+    `temperature`: logit / temperature (Guo et al. 2017). `platt`: scale * logit + offset, a pair for
     each label in their order (Platt 1999).
     """
 

@@ -52,7 +52,7 @@ def _shortcuts(evaluation: Evaluation) -> Iterator[str]:
         "(0.5: nothing but the lungs is used; above {leaks}: the source leaks)",
         "auc_lesions_against_none": "AUC of films of {label} against the same films with every "
         "lesion painted over (0.5: the lesions do not matter to it)",
-        "auc_active_against_latent": "AUC of active against latent {label}, a linear probe of its "
+        "auc_active_against_latent": "AUC of active against latent {label}, a linear head on its "
         "features (inside one source, so no source explains it)",
         "auc_source": "AUC at telling sources apart, {label}, a linear probe of its features "
         "(0.5: it cannot)",

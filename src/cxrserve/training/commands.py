@@ -1,4 +1,4 @@
-"""`cxrserve train`, `evaluate`, `select` and `export`: torch is imported when one of them runs."""
+"""`cxrserve train`, `evaluate`, `select`, `export`, `sheet`: torch is imported when one runs."""
 
 # ruff: noqa: PLC0415 - a late import is what keeps torch out of every other command
 
@@ -35,11 +35,12 @@ Run = Annotated[
 
 
 def register(app: typer.Typer) -> None:
-    """Add `train`, `evaluate`, `select` and `export` to the command."""
+    """Add `train`, `evaluate`, `select`, `export` and `sheet` to the command."""
     app.command("train")(_train)
     app.command("evaluate")(_evaluate)
     app.command("select")(_select)
     app.command("export")(_export)
+    app.command("sheet")(_sheet)
 
 
 def _train(
@@ -125,6 +126,23 @@ def _select(
                 f"{'->' if one.chosen else '  '} {one.recipe}: AUC {one.auc:.4f} "
                 f"({one.low:.4f}–{one.high:.4f}), {one.latency_ms:.1f} ms, {one.megabytes:.1f} MB"
             )
+
+
+def _sheet(
+    package: Annotated[Path, typer.Argument(help="Folder of the package, e.g. models/triage.")],
+    recipe: RecipeName,
+    data: Data,
+    out: Annotated[
+        Path, typer.Option(help="Folder to write into; real films, so keep it out of git.")
+    ] = Path("runs/sheets"),
+) -> None:
+    """Draw for each finding three true positives and a false one, with their maps."""
+    with _trainer():
+        from cxrserve.models.package import read_package
+        from cxrserve.training.recipe import read_recipe
+        from cxrserve.training.sheet import draw_sheet
+
+        typer.echo(draw_sheet(read_recipe(recipe), read_package(package), data=data, out=out))
 
 
 def _run(out: Path | None, name: str) -> Path:

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from cxrserve.engines.engine import Outputs
 from cxrserve.findings.boxes import boxes_of
-from cxrserve.findings.evidence import upsampled
+from cxrserve.findings.evidence import evidence_of, upsampled
 from cxrserve.models.manifest import Metric
 from cxrserve.training import metrics
 from cxrserve.training.datasets import Box, Examples, Film
@@ -65,7 +66,7 @@ def box_figures(
         )  # fmt: skip
         best = np.array(
             [
-                _best_overlap(maps[i, label], float(bias[label]), recipe.input.side, box)
+                _best_overlap(_evidence(recipe, maps[i], bias, label), recipe.input.side, box)
                 for i in rows
                 for box in boxes_named(chosen.films[i], name)
             ]
@@ -121,12 +122,20 @@ def _peak_inside(cam: NDArray[np.float32], boxes: Sequence[Box]) -> bool:
     )
 
 
-def _best_overlap(cam: NDArray[np.float32], bias: float, side: int, box: Box) -> float:
+def _evidence(
+    recipe: Recipe, cam: NDArray[np.float32], bias: NDArray[np.float32], label: int
+) -> NDArray[np.float32]:
+    """Log-odds at each place, as an answer's boxes are made of."""
+    outputs = Outputs(cam.mean(axis=(1, 2))[None] + bias, cam[None], bias)
+    return evidence_of(outputs, label, "softmax" if recipe.task == "multi-class" else "sigmoid")
+
+
+def _best_overlap(evidence: NDArray[np.float32], side: int, box: Box) -> float:
     """Greatest intersection over union of the map's boxes with one box, in shares of the film."""
     wanted = (box.left, box.top, box.left + box.width, box.top + box.height)
     found = [
         (b.left / side, b.top / side, (b.left + b.width) / side, (b.top + b.height) / side)
-        for b in boxes_of(cam, bias=bias, side=side)
+        for b in boxes_of(evidence, bias=0.0, side=side)
     ]
     return max((_overlap(one, wanted) for one in found), default=0.0)
 

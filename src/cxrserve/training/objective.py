@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -9,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional
 
 from cxrserve.training import losses, metrics
 from cxrserve.training.augment import augmented, shrunk
@@ -93,6 +95,7 @@ class Classification:
         self._outlined = isinstance(network, LungsOnly)
         if isinstance(network, LungsOnly):
             layers.append(outlines(network, pixels))
+        self._grades = torch.from_numpy(grades_of(recipe, films))
         label = recipe.loss.attention_label
         self._attended = None if label is None else recipe.names.index(label)
         if label is not None:
@@ -142,6 +145,18 @@ class Classification:
         if self._attended is not None and gone.any():
             each = losses.absent(reading.logits[gone], self._attended, exclusive=self._exclusive)
             loss = loss + each.sum() / len(batch)
+        if how.grading is not None and network.grader is not None:
+            grade = self._grades[batch]
+            rated = ~grade.isnan() & ~gone
+            if rated.any():
+                share = self._grades.nanmean()
+                each = functional.binary_cross_entropy_with_logits(
+                    network.grader(network.dropout(reading.pooled[rated]))[:, 0],
+                    grade[rated],
+                    pos_weight=(1 - share) / share,
+                    reduction="none",
+                )
+                loss = loss + how.grading.weight * each.sum() / len(batch) / (1 - share)
         if how.distillation is not None:
             loss = self._distilled(loss, reading.logits, seen)
         return loss
@@ -223,6 +238,18 @@ class Outlining:
         """Mean Dice of the two lungs."""
         masks = masks_of(network, self._held_out.pixels) > 0.5
         return float(metrics.dice(masks, self._held_out_masks > 127).mean())
+
+
+def grades_of(recipe: Recipe, films: Sequence[Film]) -> NDArray[np.float32]:
+    """1 and 0 for films with one of the two graded labels, NaN for all others, `[n]`."""
+    grades = np.full(len(films), np.nan, np.float32)
+    how = recipe.loss.grading
+    if how is not None:
+        for index, film in enumerate(films):
+            positive, negative = how.positive in film.labels, how.negative in film.labels
+            if positive != negative:
+                grades[index] = positive
+    return grades
 
 
 def logits_of(network: Classifier, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:

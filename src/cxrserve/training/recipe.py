@@ -55,8 +55,6 @@ class Network(_Part):
         "resnet50",
         "plain-cnn",
         "efficientnet-lite0",
-        "efficientnet-lite1",
-        "efficientnet-lite2",
         "unet",
     ]
     width: Annotated[float, Field(gt=0)] = 0.35
@@ -78,6 +76,18 @@ class Distillation(_Part):
     unlabelled: tuple[str, ...] = ()
 
 
+class Grading(_Part):
+    """Two labels of films that a second linear head tells apart, in training only.
+
+    Both lie inside one source, so no source explains them; what they need of the features is
+    learned along with the classes.
+    """
+
+    positive: str
+    negative: str
+    weight: Annotated[float, Field(gt=0)] = 0.3
+
+
 class Loss(_Part):
     """What is minimised; the formulas are in `losses.py`.
 
@@ -94,6 +104,7 @@ class Loss(_Part):
     attention: Annotated[float, Field(ge=0)] = 0.0
     attention_label: str | None = None
     erased: Share = 0.0
+    grading: Grading | None = None
     distillation: Distillation | None = None
 
 

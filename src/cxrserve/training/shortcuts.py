@@ -6,6 +6,7 @@ disease away and leave the source, or stay inside one source.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -29,6 +30,8 @@ from cxrserve.training.recipe import Recipe, Shortcuts, read_recipe
 
 # The outline is widened by this share of the side, so that no lung is left at its border.
 _MARGIN = 0.03
+_ACTIVITY = ("active", "latent")
+_PROBE_FILMS = 300
 
 
 def shortcut_figures(
@@ -44,7 +47,8 @@ def shortcut_figures(
 
     - `auc_without_lungs`: the label against all else, on films whose lungs are painted black.
     - `auc_lesions_against_none`: films of the label against the same films, lesions painted over.
-    - `auc_active_against_latent`: a linear probe of the features, inside the one source.
+    - `auc_active_against_latent`: inside the one source, by the network's second head where it has
+      one, or by a linear probe of its features.
     - `auc_source`: a linear probe that tells the sources of films apart that all are normal.
     """
     how = recipe.shortcuts
@@ -77,9 +81,8 @@ def shortcut_figures(
             films=(*twice.films, *twice.films),
         )
         yield say("auc_lesions_against_none", how.label, own, both, pair)
-    features = {split: pooled_of(network, e.pixels) for split, e in (("a", train), ("b", test))}
-    yield from _active_against_latent(recipe, how, train, test, features)
-    yield from _sources(recipe, how, train, test, features)
+    yield from _active_against_latent(recipe, how, network, train, test)
+    yield from _sources(recipe, how, network, train, test)
 
 
 def without_lungs(pixels: NDArray[np.uint8], *, outliner: str, runs: Path) -> NDArray[np.uint8]:
@@ -112,44 +115,60 @@ def pooled_of(network: Classifier, pixels: NDArray[np.uint8]) -> NDArray[np.floa
 
 
 def _active_against_latent(
-    recipe: Recipe, how: Shortcuts, train: Examples, test: Examples, features: dict[str, Floats]
+    recipe: Recipe, how: Shortcuts, network: Classifier, train: Examples, test: Examples
 ) -> Iterator[Metric]:
-    """Films that are active or latent, and not both."""
-
-    def wanted(examples: Examples) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        active = np.array(["active" in film.labels for film in examples.films])
-        latent = np.array(["latent" in film.labels for film in examples.films])
-        return active ^ latent, active
-
-    (chosen, active), (test_chosen, test_active) = wanted(train), wanted(test)
+    """Films that are active or latent, and not both: by the second head, or else by a probe."""
+    active, latent = _ACTIVITY
+    chosen, test_chosen = (
+        np.array([(active in f.labels) != (latent in f.labels) for f in examples.films])
+        for examples in (train, test)
+    )
     if not chosen.any() or not test_chosen.any():
         return
-    probe = _probe().fit(features["a"][chosen], active[chosen])
-    scores = probe.decision_function(features["b"][test_chosen])
-    yield _figure(
-        recipe, "auc_active_against_latent", how.label, test_active[test_chosen], scores,
-        test.having(test_chosen),
-    )  # fmt: skip
+    train, test = train.having(chosen), test.having(test_chosen)
+    truth, test_truth = (
+        np.array([active in film.labels for film in examples.films]) for examples in (train, test)
+    )
+    features = pooled_of(network, test.pixels)
+    if network.grader is not None:
+        with torch.inference_mode():
+            scores = network.grader(torch.from_numpy(features))[:, 0].numpy()
+    else:
+        probe = _probe().fit(pooled_of(network, train.pixels), truth)
+        scores = probe.decision_function(features)
+    yield _figure(recipe, "auc_active_against_latent", how.label, test_truth, scores, test)
 
 
 def _sources(
-    recipe: Recipe, how: Shortcuts, train: Examples, test: Examples, features: dict[str, Floats]
+    recipe: Recipe, how: Shortcuts, network: Classifier, train: Examples, test: Examples
 ) -> Iterator[Metric]:
     """Normal films of two sources: nothing but the source differs by design."""
     normal = recipe.names.index(how.normal)
-    chosen, test_chosen = train.targets[:, normal] == 1, test.targets[:, normal] == 1
-    sources = np.array([film.task for film in train.films])
-    test_sources = np.array([film.task for film in test.films])
-    first, *others = sorted(set(sources[chosen]))
+    train, test = (_few_of_each_source(e.having(e.targets[:, normal] == 1)) for e in (train, test))
+    sources, test_sources = (np.array([film.task for film in e.films]) for e in (train, test))
+    features, test_features = pooled_of(network, train.pixels), pooled_of(network, test.pixels)
+    first, *others = sorted(set(sources))
     for other in others:
-        among = chosen & np.isin(sources, (first, other))
-        test_among = test_chosen & np.isin(test_sources, (first, other))
-        probe = _probe().fit(features["a"][among], sources[among] == first)
+        among, test_among = np.isin(sources, (first, other)), np.isin(test_sources, (first, other))
+        probe = _probe().fit(features[among], sources[among] == first)
         yield _figure(
-            recipe, "auc_source", f"{how.normal}: {first} against {other}",
-            test_sources[test_among] == first, probe.decision_function(features["b"][test_among]),
+            recipe,
+            "auc_source",
+            f"{how.normal}: {first} against {other}",
+            test_sources[test_among] == first,
+            probe.decision_function(test_features[test_among]),
             test.having(test_among),
-        )  # fmt: skip
+        )
+
+
+def _few_of_each_source(examples: Examples) -> Examples:
+    """At most `_PROBE_FILMS` of each source: a probe needs no more, and features take time."""
+    seen: Counter[str] = Counter()
+    chosen = []
+    for film in examples.films:
+        chosen.append(seen[film.task] < _PROBE_FILMS)
+        seen[film.task] += 1
+    return examples.having(np.array(chosen))
 
 
 def _probe() -> LogisticRegression:

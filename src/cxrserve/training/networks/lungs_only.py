@@ -15,8 +15,9 @@ from torch.nn import functional
 from cxrserve.training.networks.classifier import Classifier
 from cxrserve.training.networks.unet import UNet
 
-# Lesions at the pleura and the hilum lie at the edge of what was outlined.
-_MARGIN = 0.04
+# Lesions at the pleura lie at the edge of what was outlined; a wider margin shows the chest wall,
+# which tells a child from an adult and so one source from another.
+_MARGIN = 0.012
 _SPREAD_GREY = 52.0
 
 
@@ -42,6 +43,11 @@ class LungsOnly(Classifier):
         return self.network.head
 
     @property
+    def grader(self) -> nn.Linear | None:  # type: ignore[override]
+        """The classifier's second head."""
+        return self.network.grader
+
+    @property
     def dropout(self) -> nn.Dropout:  # type: ignore[override]
         """The classifier's dropout."""
         return self.network.dropout
@@ -61,9 +67,11 @@ class LungsOnly(Classifier):
             lung = self.outliner(small).amax(dim=1, keepdim=True)
         reach = 2 * max(1, round(self._side * _MARGIN)) + 1
         wider = functional.max_pool2d(lung, reach, stride=1, padding=reach // 2)
-        return functional.interpolate(
+        soft = functional.interpolate(
             wider, (pixels.shape[-2], pixels.shape[-1]), mode="bilinear", antialias=False
         )
+        # Steeper, so that a faint rim lets nothing through.
+        return (4 * soft - 1.5).clamp(0, 1)
 
     def normalised(self, pixels: Tensor) -> Tensor:
         """The lungs about their own mean, everything else at it, scaled for the backbone.
