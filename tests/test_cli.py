@@ -84,10 +84,10 @@ def test_verify_fails_on_a_broken_package(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_a_card_is_shown() -> None:
-    result = run(app, ["models", "show", "pneumonia-mobilenetv2"])
+    result = run(app, ["models", "show", "triage"])
     assert result.exit_code == 0
     assert "children" in result.stdout.lower()
-    assert "pneumonia-mobilenetv2" in run(app, ["models", "list"], env={"COLUMNS": "160"}).stdout
+    assert "triage" in run(app, ["models", "list"], env={"COLUMNS": "160"}).stdout
 
 
 def test_an_odd_suffix_for_a_phantom_is_refused(tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ class FindingSeen(_Part):
 class ModelUsed(_Part):
     """Exactly what made a result."""
 
-    name: str = Field(examples=["pneumonia-mobilenetv2"])
+    name: str = Field(examples=["triage"])
     version: str = Field(examples=["1.0.0"])
     digest: str = Field(examples=["sha256:…"])
     engine: str = Field(examples=["onnxruntime-cpu-fp32"])

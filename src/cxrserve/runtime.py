@@ -26,6 +26,7 @@ from cxrserve.settings import Settings
 
 _log = logging.getLogger(__name__)
 _WARM_UP_RUNS = 3
+_DEFAULT_MODEL = "triage"
 
 
 class Runtime:
@@ -138,9 +139,13 @@ def _default_models(settings: Settings, repository: ModelRepository) -> tuple[st
         )
     for name in settings.default_models:
         repository.get(name)
+    if settings.default_models:
+        return settings.default_models
+    # One network that says what matters first, rather than all of them at several times the cost.
+    if _DEFAULT_MODEL in repository.names():
+        return (_DEFAULT_MODEL,)
     # Outlines are wanted by who asks for them: they are no findings.
-    classifiers = tuple(name for name in repository.names() if not repository.get(name).segments)
-    return settings.default_models or classifiers
+    return tuple(name for name in repository.names() if not repository.get(name).segments)
 
 
 async def _warm_up(

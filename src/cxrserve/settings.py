@@ -35,7 +35,8 @@ class Settings(BaseSettings):
         default_factory=_models_beside_the_service, description="folder of model packages"
     )
     default_models: Annotated[tuple[str, ...], NoDecode] = Field(
-        (), description="models asked when a request names none; empty: all that classify"
+        (),
+        description="models asked when a request names none; empty: triage, or all classifiers",
     )
     gate: Literal["on", "off"] = Field("on", description="refuse what is no readable chest film")
     decode_threads: int = Field(

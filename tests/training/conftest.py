@@ -72,9 +72,17 @@ def hospital(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def small_recipe() -> Recipe:
-    """The pneumonia recipe cut down to one epoch of 64-pixel images, from random weights."""
-    recipe = read_recipe("pneumonia-mobilenetv2").model_dump()
+    """Pneumonia or normal by MobileNetV2: one epoch of 64-pixel images, from random weights."""
+    recipe = read_recipe("triage-mobilenetv2").model_dump()
+    recipe["name"] = "pneumonia"
+    recipe["sources"] = [
+        {"task": "pneumonia", "meaning": {"normal": "normal", "pneumonia": "pneumonia"}}
+    ]
+    recipe["labels"] = recipe["labels"][:2]
+    recipe["contrasts"], recipe["shortcuts"] = [], None
+    recipe["precisions"] = ["fp32"]
     recipe["input"]["side"] = 64
     recipe["network"]["weights"] = None
+    recipe["optimisation"] |= {"films_per_epoch": None}
     recipe["optimisation"]["phases"] = [{"side": 64, "epochs": 1}]
     return Recipe.model_validate(recipe)

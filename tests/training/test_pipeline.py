@@ -150,7 +150,7 @@ def test_a_run_of_another_recipe_is_refused(made: Made, small_recipe: Recipe) ->
 def test_an_unknown_recipe_says_which_there_are() -> None:
     with pytest.raises(UnusableRecipe) as caught:
         read_recipe("no-such-model")
-    assert "pneumonia-mobilenetv2" in caught.value.advice
+    assert "tb-mobilenetv2" in caught.value.advice
 
 
 def test_a_recipe_that_would_never_see_the_serving_side_is_refused(small_recipe: Recipe) -> None:

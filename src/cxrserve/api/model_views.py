@@ -35,13 +35,17 @@ class ModelList(BaseModel):
 
 
 class ModelDetail(BaseModel):
-    """All that a package says about itself; `card` is Markdown."""
+    """All that a package says about itself.
+
+    `card` is Markdown; its pictures are at `/v1/models/{name}/plots/{file}`, `plots` names them.
+    """
 
     digest: str
     engine: str
     preprocessing: str
     manifest: Manifest
     card: str
+    plots: tuple[str, ...]
 
 
 def list_of(repository: ModelRepository) -> ModelList:
@@ -73,4 +77,5 @@ def detail_of(model: LoadedModel) -> ModelDetail:
         preprocessing=model.preprocessing,
         manifest=model.manifest,
         card=model.package.card(),
+        plots=model.package.plots(),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import Annotated
 
@@ -103,6 +104,23 @@ def create_app(runtime: Runtime) -> FastAPI:
     )
     async def one_model(name: str, version: str | None = None) -> ModelDetail:
         return detail_of(runtime.predictor.repository.get(name, version))
+
+    @app.get(
+        "/v1/models/{name}/plots/{file}",
+        response_class=Response,
+        tags=["models"],
+        summary="A picture of the model's card: ROC, precision-recall, reliability",
+        responses={
+            200: {"content": {"image/png": {}}, "description": "The picture"},
+            404: api_docs.PROBLEMS[404],
+        },
+    )
+    async def one_plot(name: str, file: str, version: str | None = None) -> Response:
+        package = runtime.predictor.repository.get(name, version).package
+        if file not in package.plots():
+            known = ", ".join(package.plots()) or "none"
+            raise HTTPException(404, f"this model has no such picture; it has: {known}")
+        return Response(await asyncio.to_thread(package.plot, file), media_type="image/png")
 
     @app.get("/", include_in_schema=False)
     async def root() -> Response:

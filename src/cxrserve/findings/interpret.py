@@ -62,6 +62,10 @@ def find(
     Returns:
         A finding a label, in the package's order.
     """
+    if manifest.activation == "softmax":
+        # A class that nothing trained must take no share of what the others are given.
+        trained = [label.trained for label in manifest.labels]
+        logits = np.where(trained, logits, np.float32(-np.inf))
     scores = probabilities(logits, manifest.activation, manifest.calibration)
     thresholds = manifest.operating_points.get(operating_point or "", {})
     findings = []

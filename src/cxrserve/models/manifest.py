@@ -50,8 +50,8 @@ class Input(_Part):
 class Calibration(_Part):
     """What is done to logits before the activation.
 
-    `temperature`: logit / temperature (Guo et al. 2017). `platt`: scale * logit + offset, a pair for
-    each label in their order (Platt 1999).
+    `temperature`: logit / temperature (Guo et al. 2017). `platt`: scale * logit + offset, a pair
+    for each label in their order (Platt 1999).
     """
 
     method: Literal["none", "temperature", "platt"] = "none"

@@ -48,6 +48,16 @@ class ModelPackage:
         _check_digest(self.manifest.name, graph.file, data, graph.sha256)
         return data
 
+    def plots(self) -> tuple[str, ...]:
+        """Names of the package's PNG files: curves of its figures."""
+        return tuple(name for name in self.manifest.files if name.endswith(".png"))
+
+    def plot(self, name: str) -> bytes:
+        """The bytes of one of `plots`, with the digest that `model.yaml` gives."""
+        data = _inside(self.folder, name).read_bytes()
+        _check_digest(self.manifest.name, name, data, self.manifest.files[name])
+        return data
+
     def card(self) -> str:
         """The model card, as Markdown; empty if there is none."""
         card = self.folder / "MODEL_CARD.md"

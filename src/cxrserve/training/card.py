@@ -143,6 +143,12 @@ def _figures(recipe: Recipe, evaluation: Evaluation) -> Iterator[str]:
         "fitted on `val`)."
     )
     yield ""
+    for metric in evaluation.figures("grad_cam_difference"):
+        yield (
+            f"The map is Grad-CAM: on {metric.images} films the two, each divided by its largest "
+            f"value, differ by at most {metric.interval.value:.1e}."
+        )
+        yield ""
     yield "![ROC](roc.png) ![Precision-recall](precision_recall.png)"
     yield "![Reliability](reliability.png)"
     yield ""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cxrserve.models.manifest import Calibration, Metric
+from cxrserve.models.manifest import Calibration, Interval, Metric
 from cxrserve.training import calibrate
 from cxrserve.training.datasets import (
     Examples,
@@ -18,7 +18,7 @@ from cxrserve.training.datasets import (
     load_pixels,
     read_manifest,
 )
-from cxrserve.training.evaluation import METRICS, PRECISION, RELIABILITY, ROC, Evaluation
+from cxrserve.training.evaluation import ALL, METRICS, PRECISION, RELIABILITY, ROC, Evaluation
 from cxrserve.training.figures import (
     Measured,
     Thresholds,
@@ -29,7 +29,7 @@ from cxrserve.training.figures import (
     groups,
     thumbnail,
 )
-from cxrserve.training.localisation import box_figures
+from cxrserve.training.localisation import box_figures, grad_cam_difference
 from cxrserve.training.networks.build import trained_classifier
 from cxrserve.training.networks.classifier import Classifier
 from cxrserve.training.objective import logits_of
@@ -37,6 +37,8 @@ from cxrserve.training.outline_figures import evaluate_outliner
 from cxrserve.training.plots import draw_precision_recall, draw_reliability, draw_roc
 from cxrserve.training.recipe import OutOfSource, Recipe
 from cxrserve.training.shortcuts import shortcut_figures
+
+_GRAD_CAM_FILMS = 8
 
 
 def evaluate(recipe: Recipe, *, data: Path, run: Path) -> Evaluation:
@@ -67,6 +69,7 @@ def evaluate(recipe: Recipe, *, data: Path, run: Path) -> Evaluation:
         *groups(measured),
         *_elsewhere(recipe, data, network, calibration, thresholds),
         *_boxes(recipe, network, splits),
+        _grad_cam(recipe, network, splits["test"]),
     )
     draw_roc(measured, thresholds, path=run / ROC)
     draw_precision_recall(measured, path=run / PRECISION)
@@ -122,6 +125,19 @@ def _boxes(recipe: Recipe, network: Classifier, splits: dict[str, Examples]) -> 
         films=tuple(film for e in splits.values() for film in e.films),
     )
     yield from box_figures(recipe, network, together, "all splits")
+
+
+def _grad_cam(recipe: Recipe, network: Classifier, test: Examples) -> Metric:
+    """The map against real Grad-CAM of the same films; they are the same up to rounding."""
+    films = test.pixels[:_GRAD_CAM_FILMS]
+    worst = max(grad_cam_difference(network, films, label) for label in recipe.findings)
+    return Metric(
+        name="grad_cam_difference",
+        label=ALL,
+        split="test",
+        images=len(films),
+        interval=Interval(value=worst, low=worst, high=worst),
+    )
 
 
 def _elsewhere(

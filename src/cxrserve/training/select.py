@@ -87,11 +87,12 @@ def select(
     Raises:
         UnusableData: a candidate has not been trained.
     """
-    measured = [_measured(read_recipe(name), data, runs) for name in selection.candidates]
+    recipes = [read_recipe(name) for name in selection.candidates]
+    measured = [_measured(recipe, data, runs) for recipe in recipes]
     best = max(candidate.auc for candidate in measured)
     good_enough = [one for one in measured if one.auc >= best - selection.tolerance]
     winner = min(good_enough, key=lambda one: one.latency_ms)
-    recipe = read_recipe(winner.recipe)
+    (recipe,) = (recipe for recipe in recipes if recipe.name == winner.recipe)
     run = runs / recipe.name
     evaluate(recipe, data=data, run=run)
     candidates = tuple(
