@@ -122,7 +122,7 @@ def test_each_of_several_findings_is_measured_and_calibrated_by_itself(
     (cam,) = (m for m in manifest.metrics if m.name == "grad_cam_difference")
     assert cam.interval.value < 1e-4
     card = package.card()
-    assert "Wang 2017" not in card  # the labels are not NIH's fourteen in their order
+    assert "| Wang 2017 | CheXNet |" in card  # beside the published figures of the same findings
     sheet = draw_sheet(recipe, package, data=clinic, out=tmp_path / "sheets")
     with Image.open(sheet) as drawn:
         assert drawn.size[0] == 4 * 420
@@ -206,7 +206,7 @@ def test_shortcuts_are_measured_and_lead_the_card(
     named = {m.name: m for m in package.manifest.metrics}
     for name in (
         *("auc_without_lungs", "auc_lesions_against_none", "auc_active_against_latent"),
-        *("auc_source", "map_peak_in_box"),
+        *("auc_without_lungs_by_source", "auc_source", "map_peak_in_box"),
     ):
         assert 0 <= named[name].interval.value <= 1, name
     contrasts = [m for m in package.manifest.metrics if m.label == "pneumonia vs normal"]

@@ -21,11 +21,12 @@ from cxrserve.errors import BrokenPackage
 from cxrserve.models.manifest import Manifest
 from cxrserve.training import commands
 from cxrserve.training import train as training
-from cxrserve.training.datasets import UnusableData
+from cxrserve.training.datasets import UnusableData, load_examples
 from cxrserve.training.evaluate import evaluate
 from cxrserve.training.export import export
 from cxrserve.training.graphs import checked_parity
-from cxrserve.training.networks.build import trained_classifier
+from cxrserve.training.networks.build import new_network, trained_classifier
+from cxrserve.training.objective import Classification
 from cxrserve.training.recipe import RECIPES, Recipe, UnusableRecipe, read_recipe
 from cxrserve.training.train import LAST, train
 
@@ -107,11 +108,16 @@ def test_adults_of_another_source_are_counted(made: Made) -> None:
 
 
 def test_a_graph_of_another_network_is_refused(made: Made, small_recipe: Recipe) -> None:
+    images = np.full((2, 1, 64, 64), 90, np.uint8)
+    network = trained_classifier(small_recipe, run=made.run)
+    with torch.no_grad():
+        network.head.weight.add_(0.05)
+    with pytest.raises(BrokenPackage, match="logits of torch and ONNX differ"):
+        checked_parity(network, made.package / "model.onnx", images)
     network = trained_classifier(small_recipe, run=made.run)
     with torch.no_grad():
         network.head.bias.add_(0.01)
-    images = np.zeros((2, 1, 64, 64), np.uint8)
-    with pytest.raises(BrokenPackage, match="logits of torch and ONNX differ"):
+    with pytest.raises(BrokenPackage, match=r"mean\(cam\) \+ bias and logit differ"):
         checked_parity(network, made.package / "model.onnx", images)
 
 
@@ -175,3 +181,27 @@ def test_without_the_extra_the_command_says_what_to_install(
     assert done.exit_code == 1
     assert "cxrserve[train]" in done.stderr
     assert "torch" in done.stderr
+
+
+def test_a_label_drawn_three_times_as_often_counts_a_third_as_much(
+    small_recipe: Recipe, hospital: Path, tmp_path: Path
+) -> None:
+    said = small_recipe.model_dump()
+    said["optimisation"] |= {"films_per_epoch": 4000, "draw": {"pneumonia": 3}}
+    recipe = Recipe.model_validate(said)
+    train_films, held_out = (load_examples(hospital, recipe, split) for split in ("train", "val"))
+    objective = Classification(
+        recipe,
+        data=hospital,
+        runs=tmp_path,
+        train=train_films,
+        held_out=held_out,
+        network=new_network(recipe, data=hospital, runs=tmp_path),
+    )
+    drawn = objective.order(torch.Generator().manual_seed(0)).numpy()
+    assert train_films.targets[drawn].mean(axis=0) == pytest.approx([0.25, 0.75], abs=0.03)
+    weights = objective._weights.numpy()
+    assert weights[0] == pytest.approx(3 * weights[1])
+    with pytest.raises(ValidationError, match="draw names unknown labels"):
+        said["optimisation"] |= {"draw": {"influenza": 2}}
+        Recipe.model_validate(said)

@@ -11,6 +11,12 @@ from cxrserve.errors import BrokenPackage, EngineFailure
 from cxrserve.models.package import ModelPackage
 
 ort.disable_telemetry_events()
+# One arena for the sessions of all models: with one each, every network keeps the most it ever
+# needed, and eight of them hold 1.8 times as much.
+ort.create_and_register_allocator(
+    ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT),
+    None,
+)
 
 _CAM_TOLERANCE = 1e-3
 # The most exact first: a package that is large in fp32 may hold a smaller graph only.
@@ -61,6 +67,7 @@ class _OnnxCpu:
         options.log_severity_level = 3
         # Without it idle worker threads burn a core, which decoding needs.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.add_session_config_entry("session.use_env_allocators", "1")
         try:
             self._session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         except Exception as error:

@@ -50,6 +50,7 @@ def _shortcuts(evaluation: Evaluation) -> Iterator[str]:
     told = {
         "auc_without_lungs": "AUC of {label} against all else with the lungs painted black "
         "(0.5: nothing but the lungs is used; above {leaks}: the source leaks)",
+        "auc_without_lungs_by_source": "the same of {label}",
         "auc_lesions_against_none": "AUC of films of {label} against the same films with every "
         "lesion painted over (0.5: the lesions do not matter to it)",
         "auc_active_against_latent": "AUC of active against latent {label}, a linear head on its "

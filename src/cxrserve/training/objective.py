@@ -90,7 +90,8 @@ class Classification:
             else losses.label_weights(train.targets)
         )
         if recipe.optimisation.films_per_epoch is not None and self._exclusive:
-            self._weights = torch.ones_like(self._weights)  # the draw is balanced already
+            # The draw is balanced already, but for what the recipe shows more often.
+            self._weights = 1 / torch.tensor(self._shown())
         layers = [pixels]
         self._outlined = isinstance(network, LungsOnly)
         if isinstance(network, LungsOnly):
@@ -200,7 +201,15 @@ class Classification:
         ]
         sources = {label: len({s for lab, s in kinds if lab == label}) for label, _ in set(kinds)}
         counts = {kind: kinds.count(kind) for kind in set(kinds)}
-        return torch.tensor([1 / (sources[kind[0]] * counts[kind]) for kind in kinds])
+        shown = self._shown()
+        return torch.tensor(
+            [shown[kind[0][0]] / (sources[kind[0]] * counts[kind]) for kind in kinds]
+        )
+
+    def _shown(self) -> list[float]:
+        """How many times as often as by default a film of each label is drawn, `[K]`."""
+        draw = self._recipe.optimisation.draw
+        return [draw.get(name, 1.0) for name in self._recipe.names]
 
 
 class Outlining:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -154,7 +155,9 @@ class Optimisation(_Part):
     """AdamW (Loshchilov & Hutter 2019) with a linear warm-up and a cosine decay to zero.
 
     With `films_per_epoch` an epoch draws that many films, every label equally often and within it
-    every source; without, each film comes once.
+    every source; without, each film comes once. `draw` shows a label more often than that and makes
+    each of its films count that much less, so the network learns more of it and the probabilities
+    still assume equally frequent classes.
     """
 
     learning_rate: Annotated[float, Field(gt=0)]
@@ -162,6 +165,7 @@ class Optimisation(_Part):
     warm_up_epochs: Annotated[float, Field(ge=0)] = 0.5
     batch: Annotated[int, Field(ge=2)]
     films_per_epoch: Annotated[int, Field(ge=2)] | None = None
+    draw: Mapping[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
     phases: Annotated[tuple[Phase, ...], Field(min_length=1)]
 
     @property
@@ -267,6 +271,11 @@ class Recipe(_Part):
             unknown = set((source.meaning or {}).values()) - names
             if unknown:
                 raise ValueError(f"source {source.task!r} means unknown labels {sorted(unknown)}")
+        how = self.optimisation
+        if unknown := set(how.draw) - names:
+            raise ValueError(f"draw names unknown labels {sorted(unknown)}")
+        if how.draw and (how.films_per_epoch is None or self.task != "multi-class"):
+            raise ValueError("draw needs films_per_epoch and exclusive classes")
         return self
 
     @property

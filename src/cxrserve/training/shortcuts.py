@@ -45,7 +45,8 @@ def shortcut_figures(
 ) -> Iterator[Metric]:
     """What is left of the figure when the disease is taken away.
 
-    - `auc_without_lungs`: the label against all else, on films whose lungs are painted black.
+    - `auc_without_lungs`: the label against all else, on films whose lungs are painted black;
+      `auc_without_lungs_by_source` the same against each other source, which says what still leaks.
     - `auc_lesions_against_none`: films of the label against the same films, lesions painted over.
     - `auc_active_against_latent`: inside the one source, by the network's second head where it has
       one, or by a linear probe of its features.
@@ -61,7 +62,15 @@ def shortcut_figures(
         return metrics.log_odds(recipe, logits_of(network, pixels))[:, label]
 
     black = without_lungs(test.pixels, outliner=how.outliner, runs=runs)
-    yield say("auc_without_lungs", how.label, truth, odds(black), test)
+    left = odds(black)
+    yield say("auc_without_lungs", how.label, truth, left, test)
+    tasks = np.array([film.task for film in test.films])
+    for task in sorted(set(tasks[~truth])):
+        among = truth | (tasks == task)
+        yield say(
+            "auc_without_lungs_by_source", f"{how.label} against the films of {task}",
+            truth[among], left[among], test.having(among),
+        )  # fmt: skip
     boxes = load_boxes(data, test.films, how.label, recipe.input)
     boxed = boxes.any(axis=(1, 2))
     if boxed.any():

@@ -18,7 +18,9 @@ from cxrserve.training.networks.unet import UNet
 # Lesions at the pleura lie at the edge of what was outlined; a wider margin shows the chest wall,
 # which tells a child from an adult and so one source from another.
 _MARGIN = 0.012
-_SPREAD_GREY = 52.0
+_SPREAD_GREY = 68.0
+# Where the lungs show nothing, the rim of their outline must not be stretched into a picture.
+_LEAST_SPREAD_GREY = 16.0
 
 
 class LungsOnly(Classifier):
@@ -85,7 +87,7 @@ class LungsOnly(Classifier):
         weight = outline.sum(dim=(2, 3), keepdim=True) + 1.0
         mean = (grey * outline).sum(dim=(2, 3), keepdim=True) / weight
         variance = ((grey - mean).square() * outline).sum(dim=(2, 3), keepdim=True) / weight
-        standard = (grey - mean) / (variance.sqrt() + 4.0) * outline
+        standard = (grey - mean) / (variance.sqrt() + _LEAST_SPREAD_GREY) * outline
         return self.network.normalised((127.5 + _SPREAD_GREY * standard).clamp(0, 255))
 
     def features_of(self, image: Tensor, frozen_blocks: int = 0) -> Tensor:
