@@ -5,7 +5,7 @@ VENV := .venv
 DEV := .venv-dev
 export BENTOML_DO_NOT_TRACK := True
 
-.PHONY: serve test install install-dev lint types check models bento footprint clean
+.PHONY: serve test install install-dev lint types check models bento footprint bench clean
 
 serve: install
 	$(VENV)/bin/cxrserve serve
@@ -61,6 +61,15 @@ bento: install
 # Prints the table of docs/footprint.md.
 footprint: install
 	$(VENV)/bin/python load_tests/footprint.py
+
+# The service, its peers and the offline limit in one run (docs/benchmark.md); about half an hour.
+BENCH := $(DEV)/bin/python -m load_tests.bench
+bench: install install-dev
+	load_tests/peers/environments
+	$(BENCH) --model nih14-densenet121 --cores one --out load_tests/results/densenet121-one-core.json
+	$(BENCH) --model nih14-densenet121 --cores all --out load_tests/results/densenet121-all-cores.json
+	$(BENCH) --model triage --cores one --out load_tests/results/triage-one-core.json
+	$(BENCH) --model triage --scenario burst --out load_tests/results/burst.json
 
 clean:
 	rm -rf $(VENV) $(DEV) dist build runs

@@ -7,6 +7,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# Time limits are for the tests that measure time: on a busy machine any example may be slow.
+settings.register_profile("cxrserve", deadline=None)
+settings.load_profile("cxrserve")
 
 _ROOT = Path(__file__).resolve().parents[1]
 _DCMTK = ("dcmcjpeg", "dcmcjpls", "dcmconv", "dcmcrle", "dcmj2pnm", "gdcmconv")

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from cxrserve import __version__, overview
+from cxrserve import __version__, overview, tune_command
 from cxrserve.answer import NOTICE, Answer
 from cxrserve.api.problems import problem_of
 from cxrserve.engines.onnx_cpu import load_onnx_cpu
@@ -29,6 +29,7 @@ from cxrserve.predictor import Predictor, Question
 from cxrserve.radiograph.phantom import write_phantom
 from cxrserve.runtime import Runtime
 from cxrserve.settings import Settings
+from cxrserve.simulation import commands as simulation_commands
 from cxrserve.training import commands as training_commands
 from cxrserve.training.importing import commands as import_commands
 
@@ -41,6 +42,7 @@ models_app = typer.Typer(no_args_is_help=True, help="Model packages.")
 app.add_typer(models_app, name="models")
 training_commands.register(app)
 import_commands.register(models_app)
+simulation_commands.register(app)
 
 _out = Console()
 _err = Console(stderr=True)
@@ -251,6 +253,9 @@ def _fail(error: CxrError) -> NoReturn:
 
 def _checkout() -> Path:
     return Path(__file__).resolve().parents[2]
+
+
+tune_command.register(models_app, _settings)
 
 
 def main() -> None:

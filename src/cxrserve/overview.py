@@ -21,6 +21,9 @@ _LEADING = (
     ("dice", "Dice"),
 )
 
+_FEW = 30
+"""With fewer films a share says nothing that fits a table; the card has it."""
+
 
 def table(packages: list[ModelPackage]) -> Iterator[str]:
     """The rows of the table as Markdown, each package measured on this machine."""
@@ -61,7 +64,7 @@ def latency_ms(package: ModelPackage) -> float:
 def _figures(manifest: Manifest) -> Iterator[str]:
     for name, words in _LEADING:
         for metric in manifest.metrics:
-            if metric.name == name:
+            if metric.name == name and (metric.images >= _FEW or name == "dice"):
                 yield f"{words}, {metric.label}: {_told(metric)}"
     for metric in manifest.metrics:
         own = metric.label in {label.name for label in manifest.labels}

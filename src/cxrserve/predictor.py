@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple, TypeVar
+from functools import partial
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cxrserve import answer as answers
 from cxrserve.asked import Asked, asked_models, lung_outliner, model_that_explains
-from cxrserve.batching.queue import Inference, InferenceQueue, Priority
+from cxrserve.batching.batcher import Asking, Batcher, Booking, digest_of
+from cxrserve.batching.line import Priority
+from cxrserve.batching.model_queue import Inference
 from cxrserve.engines.engine import Outputs
 from cxrserve.errors import DeadlineExceeded, NotReadableAsChest
 from cxrserve.findings.mirror import mean_of, mirrored
@@ -29,7 +31,6 @@ from cxrserve.reporting.result import result_of
 
 Clock = Callable[[], float]
 ReadRadiograph = Callable[[bytes, str | None], Radiograph]
-Given = TypeVar("Given")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +45,7 @@ class Question:
         explain: give the heat map of each finding, boxes of the positive ones, and masks.
         force: answer even where the gate refuses.
         augment: `mirror` to let classifiers read the mirror image too, and answer the mean.
+        client: who asks; clients of one class get the same share of the processors.
     """
 
     models: tuple[str, ...] = ()
@@ -53,6 +55,7 @@ class Question:
     explain: bool = False
     force: bool = False
     augment: Literal["mirror"] | None = None
+    client: str = ""
 
 
 class Explained(NamedTuple):
@@ -67,6 +70,22 @@ class _Prepared:
     radiograph: Radiograph
     remarks: tuple[Remark, ...]
     inputs: tuple[NDArray[np.uint8], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Visit:
+    """A question that was let in: who is asked, and by when.
+
+    `everyone` is `asked`, and the `outliner` where boxes may need one.
+    """
+
+    asked: tuple[Asked, ...]
+    everyone: tuple[Asked, ...]
+    outliner: Asked | None
+    question: Question
+    asking: Asking
+    booking: Booking
+    started: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,8 +116,7 @@ class Predictor:
         default_models: asked when a question names none.
         read: bytes and content type to radiograph, with limits and DICOM reader bound in.
         gate: the quality gate; None answers everything.
-        queue: runs networks.
-        decoders: threads for decoding and drawing; neither ever happens on the event loop.
+        batcher: lets questions in, decodes and runs networks; neither ever on the event loop.
         clock: seconds, monotonic.
         default_deadline_ms: where a question names none.
     """
@@ -110,15 +128,14 @@ class Predictor:
         default_models: Sequence[str],
         read: ReadRadiograph,
         gate: QualityGate | None,
-        queue: InferenceQueue,
-        decoders: Executor,
+        batcher: Batcher,
         clock: Clock,
         default_deadline_ms: float,
     ) -> None:
         self.repository = repository
         self._default_models = tuple(default_models)
-        self._read, self._gate, self._queue = read, gate, queue
-        self._decoders, self._clock = decoders, clock
+        self._read, self._gate = read, gate
+        self.batcher, self._clock = batcher, clock
         self._default_deadline_ms = default_deadline_ms
 
     async def predict(
@@ -135,11 +152,14 @@ class Predictor:
         Raises:
             CxrError: every kind but `BrokenPackage`; see `errors.py`.
         """
-        async with self._within(question):
-            film = await self._look(data, content_type, question)
+        async with self._let_in(question, data) as visit:
+            film = await self._look(data, content_type, visit)
             heavy = question.explain or any(one.model.segments for one in film.readings)
-            write = self._in_thread if heavy else _at_once
-            results = await write(lambda: _results(film, explain=question.explain))
+            if heavy:
+                write = partial(_results, film, explain=question.explain)
+                results = await self.batcher.decode(write, visit.asking)
+            else:
+                results = _results(film, explain=False)
         return answers.Answer(
             id=request_id, image=film.image, results=results, timings_ms=self._timings(film)
         )
@@ -168,8 +188,8 @@ class Predictor:
         """
         model = model_that_explains(self.repository, question.models or self._default_models, label)
         question = replace(question, models=(model,), explain=True)
-        async with self._within(question):
-            film = await self._look(data, content_type, question)
+        async with self._let_in(question, data) as visit:
+            film = await self._look(data, content_type, visit)
 
             def write() -> Explained:
                 one = explained(film.readings[0], label)
@@ -184,14 +204,36 @@ class Predictor:
                 )
                 return Explained(given, drawn)
 
-            return await self._in_thread(write)
+            return await self.batcher.decode(write, visit.asking)
 
     @contextlib.asynccontextmanager
-    async def _within(self, question: Question) -> AsyncIterator[None]:
+    async def _let_in(self, question: Question, data: bytes) -> AsyncIterator[_Visit]:
+        """Let a question in, or refuse it before anything is computed; end it at its deadline."""
+        started = self._clock()
+        asked = asked_models(
+            self.repository, question.models or self._default_models, question.operating_point
+        )
+        outliner = lung_outliner(self.repository, asked) if question.explain else None
+        everyone = asked if outliner is None or outliner in asked else (*asked, outliner)
         deadline_ms = question.deadline_ms or self._default_deadline_ms
+        asking = Asking(
+            priority=question.priority,
+            deadline=started + deadline_ms / 1e3,
+            client=question.client,
+            digest=digest_of(question.client, data),
+        )
         try:
-            async with asyncio.timeout(deadline_ms / 1e3):
-                yield
+            with self.batcher.enter([one.model.engine for one in everyone], asking) as booking:
+                async with asyncio.timeout(deadline_ms / 1e3):
+                    yield _Visit(
+                        asked=asked,
+                        everyone=everyone,
+                        outliner=outliner,
+                        question=question,
+                        asking=asking,
+                        booking=booking,
+                        started=started,
+                    )
         except TimeoutError as error:
             raise DeadlineExceeded(
                 f"no answer within {deadline_ms:g} ms", advice="ask with a later deadline_ms"
@@ -200,19 +242,14 @@ class Predictor:
             # One model's failure fails the question; the group only wraps it.
             raise group.exceptions[0] from None
 
-    async def _look(self, data: bytes, content_type: str | None, question: Question) -> _Film:
-        started = self._clock()
-        asked = asked_models(
-            self.repository, question.models or self._default_models, question.operating_point
-        )
-        outliner = lung_outliner(self.repository, asked) if question.explain else None
-        everyone = asked if outliner is None or outliner in asked else (*asked, outliner)
-        prepared = await self._in_thread(
-            lambda: self._prepare(data, content_type, everyone, force=question.force)
+    async def _look(self, data: bytes, content_type: str | None, visit: _Visit) -> _Film:
+        asked, everyone, question = visit.asked, visit.everyone, visit.question
+        prepared = await self.batcher.decode(
+            lambda: self._prepare(data, content_type, everyone, force=question.force),
+            visit.asking,
         )
         decoded = self._clock()
-        deadline = started + (question.deadline_ms or self._default_deadline_ms) / 1e3
-        inferences = await self._infer(everyone, prepared, question, deadline)
+        inferences = await self._infer(visit, prepared)
         readings = tuple(
             Reading(
                 model=one.model,
@@ -222,12 +259,13 @@ class Predictor:
             )
             for one, inference in zip(everyone, inferences, strict=True)
         )
+        outliner = visit.outliner
         return _Film(
             radiograph=prepared.radiograph,
             image=image_seen(prepared.radiograph, prepared.remarks),
             readings=readings[: len(asked)],
             outlined=readings[everyone.index(outliner)] if outliner else None,
-            started=started,
+            started=visit.started,
             decoded=decoded,
             queue_ms=max(inference.queue_ms for inference in inferences),
             inference_ms=max(inference.inference_ms for inference in inferences),
@@ -249,43 +287,30 @@ class Predictor:
         inputs = tuple(fit(radiograph.pixels, one.model.manifest.input) for one in asked)
         return _Prepared(radiograph, remarks, inputs)
 
-    async def _infer(
-        self, asked: tuple[Asked, ...], prepared: _Prepared, question: Question, deadline: float
-    ) -> list[Inference]:
+    async def _infer(self, visit: _Visit, prepared: _Prepared) -> list[Inference]:
+        if len(visit.everyone) == 1:
+            return [await self._run(visit.everyone[0].model, prepared.inputs[0], visit)]
         async with asyncio.TaskGroup() as group:
             tasks = [
-                group.create_task(self._run(one.model, pixels[None], question, deadline))
-                for one, pixels in zip(asked, prepared.inputs, strict=True)
+                group.create_task(self._run(one.model, pixels, visit))
+                for one, pixels in zip(visit.everyone, prepared.inputs, strict=True)
             ]
         return [task.result() for task in tasks]
 
-    async def _run(
-        self, model: LoadedModel, pixels: NDArray[np.uint8], question: Question, deadline: float
-    ) -> Inference:
-        images = [pixels]
+    async def _run(self, model: LoadedModel, pixels: NDArray[np.uint8], visit: _Visit) -> Inference:
+        submit = partial(visit.booking.submit, model.engine)
         # A mirrored film's right lung is its left one: masks are not averaged.
-        if question.augment == "mirror" and not model.segments:
-            images.append(mirrored(pixels))
-        plain, *rest = await asyncio.gather(
-            *(
-                self._queue.submit(
-                    model.engine, image, priority=question.priority, deadline=deadline
-                )
-                for image in images
-            )
+        if visit.question.augment != "mirror" or model.segments:
+            return await submit(pixels[None])
+        plain, mirror = await asyncio.gather(submit(pixels[None]), submit(mirrored(pixels[None])))
+        assert isinstance(plain.outputs, Outputs)
+        assert isinstance(mirror.outputs, Outputs)
+        return Inference(
+            mean_of(plain.outputs, mirror.outputs),
+            max(plain.queue_ms, mirror.queue_ms),
+            max(plain.inference_ms, mirror.inference_ms),
+            max(plain.batch, mirror.batch),
         )
-        for mirror in rest:
-            assert isinstance(plain.outputs, Outputs)
-            assert isinstance(mirror.outputs, Outputs)
-            plain = Inference(
-                mean_of(plain.outputs, mirror.outputs),
-                max(plain.queue_ms, mirror.queue_ms),
-                max(plain.inference_ms, mirror.inference_ms),
-            )
-        return plain
-
-    async def _in_thread(self, work: Callable[[], Given]) -> Given:
-        return await asyncio.get_running_loop().run_in_executor(self._decoders, work)
 
     def _timings(self, film: _Film) -> answers.Timings:
         return answers.Timings(
@@ -294,10 +319,6 @@ class Predictor:
             inference=round(film.inference_ms, 3),
             total=round((self._clock() - film.started) * 1e3, 3),
         )
-
-
-async def _at_once(work: Callable[[], Given]) -> Given:
-    return work()
 
 
 def _results(film: _Film, *, explain: bool) -> tuple[answers.Result, ...]:

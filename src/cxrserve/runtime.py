@@ -6,13 +6,14 @@ import asyncio
 import functools
 import logging
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-import numpy as np
-
-from cxrserve.batching.queue import InferenceQueue, Priority
-from cxrserve.engines.onnx_cpu import load_onnx_cpu
+from cxrserve.batching.batcher import Batcher
+from cxrserve.batching.model_queue import ModelQueue
+from cxrserve.engines.latency import GPU_SIZES, LatencyTable
+from cxrserve.engines.load import load_engine
+from cxrserve.engines.plan import PlanStore, plan_of
+from cxrserve.engines.warm_up import TableStore, table_of
 from cxrserve.errors import BrokenPackage, CxrError, NotReady
 from cxrserve.models.repository import ModelRepository
 from cxrserve.predictor import Predictor
@@ -25,7 +26,10 @@ from cxrserve.radiograph.sandbox import DicomSandbox
 from cxrserve.settings import Settings
 
 _log = logging.getLogger(__name__)
-_WARM_UP_RUNS = 3
+# For each model whose table was not kept; a noisy one corrects itself by what runs.
+_MEASURING_S = 0.5
+# On a core time grows in step with the batch; larger ones would show the same and hold memory.
+_STREAM_SIZES = (1, 2, 4, 8)
 _DEFAULT_MODEL = "triage"
 
 
@@ -40,8 +44,7 @@ class Runtime:
         self.settings = settings
         self._predictor: Predictor | None = None
         self._sandbox: DicomSandbox | None = None
-        self._queue: InferenceQueue | None = None
-        self._decoders: ThreadPoolExecutor | None = None
+        self.batcher: Batcher | None = None
         self._why_not_ready = "the service is starting"
 
     @property
@@ -60,6 +63,15 @@ class Runtime:
             raise NotReady(self._why_not_ready, advice="ask again in a few seconds")
         return self._predictor
 
+    def served(self) -> tuple[list[tuple[str, ModelQueue]], int]:
+        """Each model with its queue, and how many requests were refused; empty until ready."""
+        if self._predictor is None or self.batcher is None:
+            return [], 0
+        return [
+            (f"{one.manifest.name}@{one.manifest.version}", self.batcher.queue_of(one.engine))
+            for one in self._predictor.repository
+        ], self.batcher.refused
+
     async def start(self) -> None:
         """Load models, check and warm them, start the DICOM reader.
 
@@ -76,20 +88,28 @@ class Runtime:
 
     async def _start(self) -> None:
         settings, started = self.settings, time.monotonic()
+        plans = PlanStore(settings.cache_dir)
         repository = await asyncio.to_thread(
-            ModelRepository.load, settings.models_dir, load_onnx_cpu
+            ModelRepository.load,
+            settings.models_dir,
+            lambda package: load_engine(package, plan=plan_of(package, plans)),
         )
         gate = await asyncio.to_thread(_load_gate, settings)
         default_models = _default_models(settings, repository)
         self._sandbox = DicomSandbox(
             processes=settings.dicom_processes, timeout_s=settings.dicom_timeout_s
         )
-        self._decoders = ThreadPoolExecutor(settings.decode_threads, thread_name_prefix="decode")
-        self._queue = InferenceQueue(
-            workers=settings.inference_threads, size=settings.queue_size, clock=time.monotonic
-        )
         await asyncio.to_thread(self._sandbox.warm_up)
-        await _warm_up(repository, gate, self._queue, runs=_WARM_UP_RUNS)
+        await asyncio.to_thread(_warm_up, gate)
+        tables = await asyncio.to_thread(_tables, repository, TableStore(settings.cache_dir))
+        batcher = self.batcher = Batcher(
+            processors=settings.processors,
+            size=settings.queue_size,
+            clock=time.monotonic,
+            share_identical=settings.share_identical,
+        )
+        for model, table in zip(repository, tables, strict=True):
+            batcher.serve(model.engine, table)
         side = max(model.manifest.input.side for model in repository)
         limits = settings.limits()
         limits = replace(limits, jpeg_side=max(limits.jpeg_side, side))
@@ -99,8 +119,7 @@ class Runtime:
             default_models=default_models,
             read=lambda data, content_type: read(data, content_type=content_type),
             gate=gate,
-            queue=self._queue,
-            decoders=self._decoders,
+            batcher=batcher,
             clock=time.monotonic,
             default_deadline_ms=settings.default_deadline_ms,
         )
@@ -115,10 +134,8 @@ class Runtime:
         """Finish what was accepted, then free everything."""
         predictor, self._predictor = self._predictor, None
         self._why_not_ready = "the service is shutting down"
-        if self._queue is not None:
-            await self._queue.close()
-        if self._decoders is not None:
-            await asyncio.to_thread(self._decoders.shutdown)
+        if self.batcher is not None:
+            await self.batcher.close()
         if self._sandbox is not None:
             self._sandbox.close()
         if predictor is not None:
@@ -148,17 +165,23 @@ def _default_models(settings: Settings, repository: ModelRepository) -> tuple[st
     return tuple(name for name in repository.names() if not repository.get(name).segments)
 
 
-async def _warm_up(
-    repository: ModelRepository, gate: QualityGate | None, queue: InferenceQueue, *, runs: int
-) -> None:
-    phantom = draw_phantom(side=512)
+def _warm_up(gate: QualityGate | None) -> None:
     if gate is not None:
-        radiograph = Radiograph(pixels=phantom, format=ImageFormat.PNG, width=512, height=512)
-        await asyncio.to_thread(gate.inspect, radiograph)
-    for model in repository:
-        side = model.manifest.input.side
-        pixels = np.ascontiguousarray(np.resize(phantom, (1, side, side)))
-        for _ in range(runs):
-            await queue.submit(
-                model.engine, pixels, priority=Priority.STAT, deadline=time.monotonic() + 600
-            )
+        phantom = draw_phantom(side=512)
+        gate.inspect(Radiograph(pixels=phantom, format=ImageFormat.PNG, width=512, height=512))
+
+
+def _tables(repository: ModelRepository, store: TableStore) -> list[LatencyTable]:
+    """How long each model's batches take here: from an earlier start, or measured now."""
+    return [
+        table_of(
+            model.engine,
+            digest=model.package.digest,
+            side=model.manifest.input.side,
+            store=store,
+            sizes=_STREAM_SIZES if model.engine.independent_slots else GPU_SIZES,
+            clock=time.monotonic,
+            budget_s=_MEASURING_S,
+        )
+        for model in repository
+    ]

@@ -39,15 +39,14 @@ class Settings(BaseSettings):
         description="models asked when a request names none; empty: triage, or all classifiers",
     )
     gate: Literal["on", "off"] = Field("on", description="refuse what is no readable chest film")
-    decode_threads: int = Field(
-        default_factory=lambda: os.cpu_count() or 1,
+    processors: int = Field(
+        default_factory=lambda: len(os.sched_getaffinity(0)),
         ge=1,
-        description="images decoded at once; decoding releases the GIL",
+        description="threads for decoding and networks together: the cores this process may use",
     )
-    inference_threads: int = Field(
-        default_factory=lambda: os.cpu_count() or 1,
-        ge=1,
-        description="networks run at once, one core each: on a CPU batching gains nothing",
+    cache_dir: Path | None = Field(
+        default_factory=lambda: Path.home() / ".cache" / "cxrserve",
+        description="folder for measured latency tables and plans; off: measured at each start",
     )
     dicom_processes: int = Field(
         2, ge=1, description="DICOM files read at once, each in a process of its own"
@@ -57,6 +56,9 @@ class Settings(BaseSettings):
     )
     queue_size: int = Field(
         256, ge=1, description="requests waiting before new ones are refused with 429"
+    )
+    share_identical: bool = Field(
+        False, description="compute identical images that are in flight once"
     )
     default_deadline_ms: float = Field(
         30_000, gt=0, description="time for an answer where the request names none"
@@ -80,6 +82,11 @@ class Settings(BaseSettings):
         if isinstance(value, str):
             return tuple(name.strip() for name in value.split(",") if name.strip())
         return value
+
+    @field_validator("cache_dir", mode="before")
+    @classmethod
+    def _off(cls, value: object) -> object:
+        return None if value == "off" else value
 
     def limits(self) -> Limits:
         """The limits of one image."""

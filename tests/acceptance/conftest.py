@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import functools
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -65,6 +69,7 @@ def start_server(
                 **os.environ,
                 "CXRSERVE_HOST": "127.0.0.1",
                 "CXRSERVE_HTTP_PORT": str(port),
+                "CXRSERVE_CACHE_DIR": _cache_dir(),
                 **environment,
             },
             stdout=output,
@@ -86,6 +91,14 @@ def start_server(
     kill(server)
     seen = ", ".join(f"{probe} {status}" for probe, status in probes.items())
     pytest.fail(f"not ready: {seen}\n{log.read_text(errors='replace')[-4000:]}")
+
+
+@functools.cache
+def _cache_dir() -> str:
+    """One folder of latency tables for all servers of a run: only the first measures."""
+    folder = tempfile.mkdtemp(prefix="cxrserve-tests-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def kill(server: Server) -> None:

@@ -129,8 +129,7 @@ def test_a_full_service_refuses_with_the_time_to_come_back(tmp_path: Path) -> No
     running = start_server(
         tmp_path / "service.log",
         CXRSERVE_QUEUE_SIZE="1",
-        CXRSERVE_DECODE_THREADS="1",
-        CXRSERVE_INFERENCE_THREADS="1",
+        CXRSERVE_PROCESSORS="1",
     )
     try:
         image = phantom_bytes(".png", tmp_path)

@@ -7,8 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cxrserve.engines.contract import Segmenter
 from cxrserve.engines.engine import Masks
-from cxrserve.engines.onnx_cpu import OnnxCpuSegmenter, load_onnx_cpu
+from cxrserve.engines.hardware import cores
+from cxrserve.engines.onnx_cpu import load_onnx_cpu
+from cxrserve.engines.onnx_runtime import OnnxRuntime
 from cxrserve.errors import BrokenPackage, EngineFailure
 from cxrserve.models.package import read_package
 from tests.tiny_package import (
@@ -54,7 +57,8 @@ def test_a_segmentation_graph_that_breaks_its_contract_is_refused(
 
 def test_a_mask_out_of_range_on_a_later_image_is_a_failure_not_an_answer() -> None:
     # Noise, which is what a graph is checked with, averages well below white.
-    engine = OnnxCpuSegmenter(tiny_mask_graph(gain=1.01), labels=2, side=SIDE, precision="fp32")
+    network = OnnxRuntime(tiny_mask_graph(gain=1.01), precision="fp32")
+    engine = Segmenter(network, labels=2, side=SIDE)
     with pytest.raises(EngineFailure, match=r"within 0\.\.1"):
         engine.run(np.full((1, 1, SIDE, SIDE), 255, np.uint8))
 
@@ -83,3 +87,22 @@ def test_the_most_exact_graph_that_a_package_holds_is_run(
     graphs = [{**first.model_dump(), "precision": precision} for precision in held]
     write_tiny_package(folder, graphs=graphs)
     assert load_onnx_cpu(read_package(folder)).name == f"onnxruntime-cpu-{used}"
+
+
+def test_an_engine_says_how_many_calls_it_runs_at_once() -> None:
+    assert OnnxRuntime(tiny_graph(), precision="fp32").slots == cores()
+    assert OnnxRuntime(tiny_graph(), precision="fp32").independent_slots
+    assert OnnxRuntime(tiny_graph(), precision="fp32", threads=2 * cores()).slots == 1
+    assert OnnxRuntime(tiny_graph(), precision="fp32", slots=3).slots == 3
+
+
+def test_without_a_gpu_provider_the_cpu_runs_the_network_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(
+        "onnxruntime.get_available_providers", lambda: ["CPUExecutionProvider"], raising=True
+    )
+    network = OnnxRuntime(tiny_graph(), precision="fp32", device="tensorrt")
+    assert network.name == "onnxruntime-cpu-fp32"
+    assert network.independent_slots
+    assert "no tensorrt provider" in caplog.text

@@ -142,6 +142,29 @@ def test_pneumonia_is_told_from_normal(real_data: Path, name: str) -> None:
 
 
 @pytest.mark.data
+def test_viral_and_bacterial_pneumonia_are_told_apart_as_well_as_was_reached(
+    real_data: Path,
+) -> None:
+    wanted = Contrast(
+        name="", task="pneumonia",
+        positive=("viral_pneumonia",), negative=("bacterial_pneumonia",),
+    )  # fmt: skip
+    # 0.90 was aimed at; docs/training.md says what was tried.
+    assert _contrast(real_data, "chexml-resnet50", wanted) >= 0.78
+
+
+def test_with_the_lungs_painted_black_tuberculosis_is_hardly_told_from_other_adults() -> None:
+    package = package_of("tb-mobilenetv2")
+    leaks = figure(
+        package,
+        "auc_without_lungs_by_source",
+        label="tuberculosis against the films of nih14",
+    )
+    assert leaks.interval.value <= 0.65
+    assert figure(package, "auc_without_lungs", label="tuberculosis").interval.value <= 0.82
+
+
+@pytest.mark.data
 def test_the_fourteen_findings_are_found_better_than_a_thumbnail_finds_them(
     real_data: Path,
 ) -> None:

@@ -202,6 +202,6 @@ def test_a_label_drawn_three_times_as_often_counts_a_third_as_much(
     assert train_films.targets[drawn].mean(axis=0) == pytest.approx([0.25, 0.75], abs=0.03)
     weights = objective._weights.numpy()
     assert weights[0] == pytest.approx(3 * weights[1])
+    said["optimisation"] |= {"draw": {"influenza": 2}}
     with pytest.raises(ValidationError, match="draw names unknown labels"):
-        said["optimisation"] |= {"draw": {"influenza": 2}}
         Recipe.model_validate(said)

@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 
 from cxrserve.api.uploads import Upload, read_upload
 from cxrserve.batching.admission import Admission
-from cxrserve.batching.queue import Priority
+from cxrserve.batching.line import Priority
 from cxrserve.errors import UnknownOption
 from cxrserve.predictor import Question
 from cxrserve.radiograph.limits import Limits
@@ -23,6 +23,7 @@ Given = TypeVar("Given")
 
 
 async def question_of(
+    request: Request,
     *,
     priority: Annotated[
         str, Query(description="stat, urgent or routine", examples=["routine"])
@@ -46,6 +47,7 @@ async def question_of(
         operating_point=operating_point,
         force=force,
         augment=None if augment == "none" else augment,
+        client=request.client.host if request.client else "",
     )
 
 
@@ -53,10 +55,11 @@ async def ask(
     request: Request,
     admission: Admission,
     limits: Limits,
+    question: Question,
     work: Callable[[Upload], Awaitable[Given]],
 ) -> Given:
     """Admit a request, read its upload and do the work; nobody computes for the absent."""
-    with admission.enter() as admitted:
+    with admission.enter(question.priority) as admitted:
         upload = await read_upload(request, limits, admitted)
         return await _unless_gone(request, work(upload))
 

@@ -58,6 +58,7 @@ def mount(app: FastAPI, runtime: Runtime, admission: Admission, metrics: Metrics
             request,
             admission,
             runtime.settings.limits(),
+            question,
             lambda upload: predictor.explain(
                 upload.data,
                 question,

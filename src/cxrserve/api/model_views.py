@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel
 
+from cxrserve.batching.model_queue import ModelQueue
 from cxrserve.models.manifest import Manifest
 from cxrserve.models.repository import LoadedModel, ModelRepository
 
@@ -34,8 +35,21 @@ class ModelList(BaseModel):
     left_out: tuple[PackageLeftOut, ...]
 
 
+class Latency(BaseModel):
+    """What a batch takes on this machine, by its size, measured and kept true by what runs.
+
+    `drift`: how much longer every batch takes now than when it was measured. `waiting`: requests.
+    """
+
+    sizes: tuple[int, ...]
+    seconds: tuple[float, ...]
+    drift: float
+    waiting: int
+    images: int
+
+
 class ModelDetail(BaseModel):
-    """All that a package says about itself.
+    """All that a package says about itself, and what its batches take here.
 
     `card` is Markdown; its pictures are at `/v1/models/{name}/plots/{file}`, `plots` names them.
     """
@@ -46,6 +60,7 @@ class ModelDetail(BaseModel):
     manifest: Manifest
     card: str
     plots: tuple[str, ...]
+    latency: Latency
 
 
 def list_of(repository: ModelRepository) -> ModelList:
@@ -69,8 +84,9 @@ def list_of(repository: ModelRepository) -> ModelList:
     )
 
 
-def detail_of(model: LoadedModel) -> ModelDetail:
-    """One model, whole."""
+def detail_of(model: LoadedModel, queue: ModelQueue) -> ModelDetail:
+    """One model, whole, and the queue in front of it."""
+    table = queue.table
     return ModelDetail(
         digest=model.package.digest,
         engine=model.engine.name,
@@ -78,4 +94,11 @@ def detail_of(model: LoadedModel) -> ModelDetail:
         manifest=model.manifest,
         card=model.package.card(),
         plots=model.package.plots(),
+        latency=Latency(
+            sizes=table.sizes,
+            seconds=tuple(round(table.seconds(size), 6) for size in table.sizes),
+            drift=round(table.drift, 3),
+            waiting=len(queue),
+            images=queue.statistics.images,
+        ),
     )

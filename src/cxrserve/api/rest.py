@@ -21,6 +21,7 @@ from cxrserve.api.envelope import RequestEnvelope, problem_response
 from cxrserve.api.model_views import ModelDetail, ModelList, detail_of, list_of
 from cxrserve.batching.admission import Admission
 from cxrserve.errors import CxrError, UnknownOption
+from cxrserve.observability.batch_metrics import families_of
 from cxrserve.observability.metrics import Metrics
 from cxrserve.predictor import Question
 from cxrserve.radiograph.limits import MIB
@@ -46,8 +47,9 @@ def create_app(runtime: Runtime) -> FastAPI:
     )
     api_docs.mount(app)
     metrics = Metrics()
+    metrics.collect(lambda: families_of(runtime.served()))
     admission = Admission(
-        requests=runtime.settings.queue_size + runtime.settings.decode_threads,
+        requests=runtime.settings.queue_size + runtime.settings.processors,
         upload_bytes=max(_MOST_INSIDE_BYTES, runtime.settings.limits().upload_bytes),
     )
     app.state.runtime, app.state.metrics, app.state.admission = runtime, metrics, admission
@@ -79,6 +81,7 @@ def create_app(runtime: Runtime) -> FastAPI:
             request,
             admission,
             runtime.settings.limits(),
+            question,
             lambda upload: predictor.predict(
                 upload.data,
                 question,
@@ -99,11 +102,12 @@ def create_app(runtime: Runtime) -> FastAPI:
         "/v1/models/{name}",
         response_model=ModelDetail,
         tags=["models"],
-        summary="One model: labels, thresholds, figures, card",
+        summary="One model: labels, thresholds, figures, card, latency",
         responses={404: api_docs.PROBLEMS[404]},
     )
     async def one_model(name: str, version: str | None = None) -> ModelDetail:
-        return detail_of(runtime.predictor.repository.get(name, version))
+        model = runtime.predictor.repository.get(name, version)
+        return detail_of(model, runtime.predictor.batcher.queue_of(model.engine))
 
     @app.get(
         "/v1/models/{name}/plots/{file}",

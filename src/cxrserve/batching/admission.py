@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from types import TracebackType
 
+from cxrserve.batching.line import Priority
 from cxrserve.errors import Overloaded
+
+# Stat requests find room in a service that is full of others.
+_STAT_EXTRA = 1.25
 
 
 class Admission:
@@ -20,13 +24,14 @@ class Admission:
         self.requests = 0
         self.upload_bytes = 0
 
-    def enter(self) -> Admitted:
+    def enter(self, priority: Priority = Priority.ROUTINE) -> Admitted:
         """Take in one request; leave by closing what is returned.
 
         Raises:
             Overloaded: too many are inside.
         """
-        if self.requests >= self._most_requests:
+        most = self._most_requests * (_STAT_EXTRA if priority is Priority.STAT else 1)
+        if self.requests >= most:
             raise _full(f"{self.requests} requests are being answered already")
         self.requests += 1
         return Admitted(self)

@@ -42,6 +42,18 @@ class Engine(Protocol):
     def name(self) -> str:
         """What answers call it: engine, device and precision, e.g. `onnxruntime-cpu-fp32`."""
 
+    @property
+    def precision(self) -> str:
+        """Of its arithmetic: `fp32`, `bf16`, `fp16` or `int8`."""
+
+    @property
+    def slots(self) -> int:
+        """Calls of `run` that may be in flight at once; more wait inside."""
+
+    @property
+    def independent_slots(self) -> bool:
+        """True: each slot has cores of its own. False: they share one device, as on a GPU."""
+
     def run(self, pixels: NDArray[np.uint8]) -> Outputs | Masks:
         """Run one batch: a segmentation model gives `Masks`, every other `Outputs`.
 

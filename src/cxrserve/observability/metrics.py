@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
     CollectorRegistry,
@@ -13,6 +15,8 @@ from prometheus_client import (
     disable_created_metrics,
     generate_latest,
 )
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
 
 from cxrserve.answer import Answer, Explanation
 from cxrserve.errors import CxrError, NotReadableAsChest, UnreadableImage
@@ -55,6 +59,10 @@ class Metrics:
             registry=registry,
         )
 
+    def collect(self, families: Callable[[], Iterable[Metric]]) -> None:
+        """Add metrics that are read off something else at each scrape."""
+        self._registry.register(_Families(families))
+
     def served(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count one HTTP request; `route` is a template, `status` 0 if the caller had gone."""
         self._served.labels(method, route, str(status)).observe(seconds)
@@ -79,3 +87,14 @@ class Metrics:
                 self._reasons.labels(code).inc()
         elif isinstance(error, UnreadableImage):
             self._reasons.labels(error.reason).inc()
+
+
+class _Families(Collector):
+    def __init__(self, families: Callable[[], Iterable[Metric]]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterable[Metric]:
+        return self._families()
+
+    def describe(self) -> Iterable[Metric]:
+        return ()  # nothing is there to be read before the service has started

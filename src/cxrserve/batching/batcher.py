@@ -1,0 +1,254 @@
+"""All models' queues on their device, and who is let in: refused at once is better than late."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import itertools
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxrserve.batching.device import Clock, Device
+from cxrserve.batching.line import Priority, Waiting
+from cxrserve.batching.model_queue import Inference, ModelQueue
+from cxrserve.batching.promises import NEWCOMERS_SHARE, Promises
+from cxrserve.batching.sharing import Sharing
+from cxrserve.engines.engine import Engine
+from cxrserve.engines.latency import LatencyTable
+from cxrserve.errors import DeadlineExceeded, NotReady, Overloaded
+
+Given = TypeVar("Given")
+
+# Stat requests find room in a queue that is full of others.
+_STAT_EXTRA = 1.25
+# Whoever finds a full queue comes back when this share of it has been served.
+_ROOM_AGAIN = 0.1
+# Hashing all of a large upload would hold up the event loop.
+_END = 1 << 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asking:
+    """Who asks, how urgently, and until when an answer is of use (seconds on the clock).
+
+    `digest` is of what was sent, so that who comes back is known again; nothing else is kept.
+    """
+
+    priority: Priority
+    deadline: float
+    client: str = ""
+    digest: bytes = b""
+
+
+def digest_of(client: str, upload: bytes) -> bytes:
+    """What a request is known by when it comes back: its client, its length, both its ends."""
+    known = hashlib.blake2b(digest_size=16)
+    for part in (client.encode(), len(upload).to_bytes(8), upload[:_END], upload[-_END:]):
+        known.update(part)
+    return known.digest()
+
+
+class Batcher:
+    """Runs images of any loaded model, and decoding, on the processors of this machine.
+
+    Args:
+        processors: threads for networks and decoding together.
+        size: requests that may wait for one model.
+        clock: seconds, monotonic.
+        share_identical: identical images in flight are computed once.
+    """
+
+    def __init__(
+        self, *, processors: int, size: int, clock: Clock, share_identical: bool = False
+    ) -> None:
+        self.sharing: Sharing[Inference] | None = Sharing() if share_identical else None
+        self._clock, self._size = clock, size
+        self._device = Device(threads=processors, independent=True, clock=clock, name="processor")
+        self._others: list[Device] = []
+        self._queues: dict[int, ModelQueue] = {}
+        self._promises = Promises()
+        self._numbers = itertools.count()
+        self._inside = 0
+        self._none_inside = asyncio.Event()
+        self._closing = False
+        self.refused = 0
+        """Requests that were refused because they could not be answered in time, or no room."""
+
+    def serve(self, engine: Engine, table: LatencyTable) -> ModelQueue:
+        """Let an engine be asked: on the processors, or on a device of its own.
+
+        Each slot of an engine that runs on the processors gets its share of them.
+        """
+        device, width = self._device, 1
+        if engine.independent_slots:
+            width = max(1, device.threads // engine.slots)
+        else:
+            device = Device(
+                threads=engine.slots, independent=False, clock=self._clock, name="device"
+            )
+            self._others.append(device)
+        queue = ModelQueue(engine, table=table, device=device, clock=self._clock, width=width)
+        self._queues[id(engine)] = queue
+        return queue
+
+    def queue_of(self, engine: Engine) -> ModelQueue:
+        """The queue in front of an engine."""
+        return self._queues[id(engine)]
+
+    def __iter__(self) -> Iterator[ModelQueue]:
+        yield from self._queues.values()
+
+    def enter(self, engines: Sequence[Engine], asking: Asking) -> Booking:
+        """Let a request in that asks these engines about one image, or refuse it now.
+
+        Returns:
+            Its booking: to be closed when it is answered, whatever the answer.
+
+        Raises:
+            Overloaded: it could not be answered in time, or too many wait; with the time to come
+                back at.
+            NotReady: the service is draining.
+        """
+        if self._closing:
+            raise NotReady("the service is shutting down", advice="send it to another replica")
+        now = self._clock()
+        queues = [self.queue_of(engine) for engine in engines]
+        self._check_room(queues, asking, now)
+        self._check_time(queues, asking, now)
+        return Booking(self, queues, asking)
+
+    async def decode(self, work: Callable[[], Given], asking: Asking) -> Given:
+        """Run decoding, drawing and the like where the networks run, when it is its turn."""
+        return await self._device.run(work, priority=asking.priority, deadline=asking.deadline)
+
+    async def close(self) -> None:
+        """Let nobody in any more, finish what was let in, end the threads."""
+        self._closing = True
+        while self._inside:
+            self._none_inside.clear()
+            await self._none_inside.wait()
+        for queue in self:
+            await queue.drained()
+        for device in (self._device, *self._others):
+            device.close()
+
+    def _check_room(self, queues: list[ModelQueue], asking: Asking, now: float) -> None:
+        most = self._size * (_STAT_EXTRA if asking.priority is Priority.STAT else 1)
+        for queue in queues:
+            held = len(queue) + queue.booked.total()
+            if held >= most:
+                each_s = 1 / queue.table.best_rate() / self._device.threads
+                self._refuse(
+                    asking, now, f"{held} requests wait for this model already",
+                    wait_s=each_s * self._size * _ROOM_AGAIN, each_s=each_s,
+                )  # fmt: skip
+
+    def _check_time(self, queues: list[ModelQueue], asking: Asking, now: float) -> None:
+        alone_s = self._device.host_s + max(queue.table.seconds(1) for queue in queues)
+        budget_ms = (asking.deadline - now) * 1e3
+        if now + alone_s > asking.deadline:
+            raise DeadlineExceeded(
+                f"no answer within {max(budget_ms, 0):.0f} ms is possible: "
+                f"it takes about {alone_s * 1e3:.0f} ms even when nobody waits",
+                advice="ask with a later deadline_ms",
+            )
+        finish = self._finish_of(queues, asking, now)
+        room = asking.deadline
+        if len(self._promises) and asking.priority is not Priority.STAT:
+            room = now + NEWCOMERS_SHARE * (asking.deadline - now)
+        if finish <= room:
+            return
+        if finish <= asking.deadline and self._promises.keeps(asking.digest, now):
+            return
+        each_s = sum(1 / queue.table.best_rate() for queue in queues) + self._device.host_s
+        self._refuse(
+            asking, now,
+            f"no answer within {budget_ms:.0f} ms is possible: "
+            f"it would take about {(finish - now) * 1e3:.0f} ms",
+            wait_s=finish - room, each_s=each_s / self._device.threads,
+        )  # fmt: skip
+
+    def _finish_of(self, queues: list[ModelQueue], asking: Asking, now: float) -> float:
+        newcomer = Waiting(
+            number=1 << 62, arrived=now, deadline=asking.deadline,
+            priority=asking.priority, client=asking.client,
+        )  # fmt: skip
+        decoding = sum(n for queue in self for p, n in queue.booked.items() if p <= asking.priority)
+        work_s = (decoding + 1) * self._device.host_s
+        before = {id(queue): queue.work_before(newcomer, now) for queue in self}
+        finish = now
+        for queue in queues:
+            others = sum(s for key, s in before.items() if key != id(queue))
+            others += sum(1 / q.table.best_rate() for q in queues if q is not queue)
+            finish = max(finish, queue.finish_of(newcomer, now, other_work_s=work_s + others))
+        return finish
+
+    def _refuse(
+        self, asking: Asking, now: float, detail: str, *, wait_s: float, each_s: float
+    ) -> None:
+        self.refused += 1
+        wait_s = self._promises.promise(asking.digest, now=now, wait_s=wait_s, each_s=each_s)
+        raise Overloaded(
+            detail, advice=f"come back in {wait_s:.1f} s, or send it to another replica",
+            retry_after_s=wait_s,
+        )  # fmt: skip
+
+    def _left(self) -> None:
+        self._inside -= 1
+        if not self._inside:
+            self._none_inside.set()
+
+    def _entered(self) -> None:
+        self._inside += 1
+
+
+class Booking:
+    """One request that is inside; its places are kept until its images come."""
+
+    def __init__(self, batcher: Batcher, queues: list[ModelQueue], asking: Asking) -> None:
+        self._batcher, self._asking = batcher, asking
+        self._kept = {id(queue): queue for queue in queues}
+        for queue in queues:
+            queue.booked[asking.priority] += 1
+        batcher._entered()
+
+    async def submit(self, engine: Engine, pixels: NDArray[np.uint8]) -> Inference:
+        """Run one image uint8 `[1, side, side]`; see `ModelQueue.submit`."""
+        queue = self._batcher.queue_of(engine)
+        self._release(queue)
+        asking = self._asking
+
+        def submit() -> Coroutine[Any, Any, Inference]:
+            return queue.submit(
+                pixels, priority=asking.priority, deadline=asking.deadline, client=asking.client
+            )
+
+        sharing = self._batcher.sharing
+        if sharing is None:
+            return await submit()
+        # An engine runs one package; who is more urgent does not wait for who is less.
+        what = hashlib.blake2b(f"{id(engine)} {asking.priority} ".encode(), digest_size=16)
+        what.update(pixels.tobytes())
+        return await sharing.run(what.digest(), submit)
+
+    def _release(self, queue: ModelQueue) -> None:
+        if self._kept.pop(id(queue), None) is not None:
+            queue.booked[self._asking.priority] -= 1
+
+    def __enter__(self) -> Booking:
+        return self
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        for queue in list(self._kept.values()):
+            self._release(queue)
+        self._batcher._left()

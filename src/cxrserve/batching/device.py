@@ -1,0 +1,189 @@
+"""What runs batches and decodes images: the processors of this machine, or one GPU."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, TypeVar
+
+from cxrserve.batching.line import Priority
+from cxrserve.batching.policy import Slots
+
+Clock = Callable[[], float]
+Given = TypeVar("Given")
+
+_SMOOTHING = 0.05
+_NETWORK, _HOST = 0, 1
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Something to run, how long it should take, and whom to tell on the loop.
+
+    `width`: how many of the device's threads it keeps busy.
+    """
+
+    run: Callable[[], Any]
+    expected_s: float
+    done: Callable[[Any, BaseException | None, float], None]
+    width: int = 1
+
+
+class Source(Protocol):
+    """A queue of batches that runs on the device."""
+
+    @property
+    def width(self) -> int:
+        """How many of the device's threads one of its batches keeps busy."""
+
+    def urgency(self, now: float) -> tuple[Priority, float] | None:
+        """Class and deadline of the first that waits; None where nobody does."""
+
+    def next_work(self, slots: Slots, now: float) -> Work | None:
+        """The batch to run now, if it is better than to wait."""
+
+    def wake_at(self) -> float | None:
+        """When to ask again although nothing has changed."""
+
+
+@dataclass(order=True, slots=True)
+class _Job:
+    priority: Priority
+    deadline: float
+    number: int
+    run: Callable[[], Any] = field(compare=False)
+    answer: asyncio.Future[Any] = field(compare=False)
+
+
+class Device:
+    """Threads that networks and decoding share, the most urgent work first.
+
+    Networks and decoding take turns on the same threads, because they are the same processors:
+    more threads than cores would only slow what is nearly done. Of equally urgent work the batch
+    goes first, for its images are decoded and wait for their answer. Used from one event loop.
+
+    Args:
+        threads: what runs at once: the cores of a CPU, the batches in flight of a GPU.
+        independent: threads do not slow each other.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(self, *, threads: int, independent: bool, clock: Clock, name: str) -> None:
+        self.threads, self.independent = threads, independent
+        self._clock = clock
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix=name)
+        self._loop = asyncio.get_running_loop()
+        self._sources: list[Source] = []
+        self._jobs: list[_Job] = []
+        self._numbers = itertools.count()
+        self._running: dict[int, tuple[float, int]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self.host_s = 0.01
+        """What a piece of host work (decoding) takes: an exponentially weighted mean."""
+
+    def attach(self, source: Source) -> None:
+        """Let a queue run here."""
+        self._sources.append(source)
+
+    def slots(self) -> Slots:
+        """What is free now, and until when the rest is busy."""
+        return Slots(
+            free=self._free(),
+            busy_until=tuple(
+                until for until, width in self._running.values() for _ in range(width)
+            ),
+            independent=self.independent,
+        )
+
+    async def run(self, work: Callable[[], Given], *, priority: Priority, deadline: float) -> Given:
+        """Run host work on a thread, when it is its turn."""
+        answer: asyncio.Future[Given] = self._loop.create_future()
+        heapq.heappush(self._jobs, _Job(priority, deadline, next(self._numbers), work, answer))
+        self.dispatch()
+        return await answer
+
+    def dispatch(self) -> None:
+        """Start what can start; called whenever something came, went or ended."""
+        now = self._clock()
+        while self._free() and (work := self._next(now)) is not None:
+            self._start(work, now)
+        for source in self._sources:
+            at = source.wake_at()
+            if at is not None and at <= now:
+                # With no slot to give, it only tells those who have become late.
+                source.next_work(replace(self.slots(), free=0), now)
+        self._plan_to_wake(now)
+
+    def close(self) -> None:
+        """End the threads; nothing may be running or waiting."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._pool.shutdown()
+
+    def _next(self, now: float) -> Work | None:
+        while self._jobs and self._jobs[0].answer.done():
+            heapq.heappop(self._jobs)  # its caller has gone
+        waiting: list[tuple[Priority, int, float, int]] = []
+        for place, source in enumerate(self._sources):
+            urgency = source.urgency(now)
+            if urgency is not None:
+                waiting.append((urgency[0], _NETWORK, urgency[1], place))
+        if self._jobs:
+            waiting.append((self._jobs[0].priority, _HOST, self._jobs[0].deadline, 0))
+        for _, kind, _, place in sorted(waiting):
+            if kind == _HOST:
+                return self._host_work(heapq.heappop(self._jobs))
+            source = self._sources[place]
+            if source.width > self._free():
+                return None  # what is less urgent must not keep taking the threads it needs
+            work = source.next_work(self.slots(), now)
+            if work is not None:
+                return work
+        return None
+
+    def _free(self) -> int:
+        return self.threads - sum(width for _, width in self._running.values())
+
+    def _host_work(self, job: _Job) -> Work:
+        def done(given: Any, error: BaseException | None, took_s: float) -> None:
+            self.host_s += _SMOOTHING * (took_s - self.host_s)
+            if job.answer.done():
+                return
+            if error is not None:
+                job.answer.set_exception(error)
+            else:
+                job.answer.set_result(given)
+
+        return Work(job.run, self.host_s, done)
+
+    def _start(self, work: Work, now: float) -> None:
+        number = next(self._numbers)
+        self._running[number] = (now + work.expected_s, work.width)
+
+        def ended(given: Any, error: BaseException | None, took_s: float) -> None:
+            del self._running[number]
+            work.done(given, error, took_s)
+            self.dispatch()
+
+        def on_thread() -> None:
+            given, error = None, None
+            began = self._clock()
+            try:
+                given = work.run()
+            except BaseException as failure:  # noqa: BLE001 - it is told to who waits for it
+                error = failure
+            self._loop.call_soon_threadsafe(ended, given, error, self._clock() - began)
+
+        self._pool.submit(on_thread)
+
+    def _plan_to_wake(self, now: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        times = [at for source in self._sources if (at := source.wake_at()) is not None]
+        if times:
+            self._timer = self._loop.call_later(max(0.0, min(times) - now), self.dispatch)

@@ -1,0 +1,50 @@
+"""What the batcher does, as Prometheus metrics: read off its queues at each scrape."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+
+from cxrserve.batching.model_queue import ModelQueue
+
+
+def families_of(served: tuple[Sequence[tuple[str, ModelQueue]], int]) -> Iterator[Metric]:
+    """The metrics of all queues.
+
+    Args:
+        served: each model as `name@version` with its queue, and how many requests were refused.
+    """
+    queues, refused = served
+    turned_away = CounterMetricFamily(
+        "cxrserve_batcher_refused", "Requests refused because they could not be in time"
+    )
+    turned_away.add_metric([], refused)
+    yield turned_away
+    waiting = GaugeMetricFamily("cxrserve_queue_requests", "Requests that wait", labels=["model"])
+    batches = CounterMetricFamily(
+        "cxrserve_batches", "Batches that ran, by images", labels=["model", "size"]
+    )
+    ended = CounterMetricFamily(
+        "cxrserve_images", "Images by how they ended", labels=["model", "outcome"]
+    )
+    spent = CounterMetricFamily(
+        "cxrserve_image_seconds", "Time of images in the queue and running", labels=["model", "in"]
+    )
+    latency = GaugeMetricFamily(
+        "cxrserve_batch_latency_seconds", "What a batch takes, by images", labels=["model", "size"]
+    )
+    for model, queue in queues:
+        seen = queue.statistics
+        waiting.add_metric([model], len(queue))
+        for size, count in sorted(seen.batches.items()):
+            batches.add_metric([model, str(size)], count)
+        ended.add_metric([model, "answered"], seen.images - seen.failed)
+        ended.add_metric([model, "failed"], seen.failed)
+        ended.add_metric([model, "late"], seen.late)
+        spent.add_metric([model, "queue"], seen.queue_s)
+        spent.add_metric([model, "engine"], seen.compute_s)
+        for size in queue.table.sizes:
+            latency.add_metric([model, str(size)], queue.table.seconds(size))
+    yield from (waiting, batches, ended, spent, latency)

@@ -1,0 +1,139 @@
+"""What runs batches: the streams of a CPU, or the two slots that share a GPU."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cxrserve.batching.policy import OVERLAP, Slots
+from cxrserve.engines.latency import SIZES, LatencyTable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hardware:
+    """A device to simulate.
+
+    Attributes:
+        table: the mean time of a batch by its size.
+        slots: batches in flight.
+        independent: the slots do not slow each other; otherwise batches run one after the other,
+            and a batch copies its first quarter while the one before it still runs.
+        noise: standard deviation of the logarithm of a batch's time; its mean stays the table's.
+    """
+
+    name: str
+    table: LatencyTable
+    slots: int = 2
+    independent: bool = False
+    noise: float = 0.0
+
+    def rate(self) -> float:
+        """The most images a second that it can run."""
+        alone = self.table.best_rate()
+        if self.independent:
+            return alone * self.slots
+        return alone / (1 - OVERLAP) if self.slots > 1 else alone
+
+
+def hardware(name: str, *, slots: int = 2, noise: float = 0.0) -> Hardware:
+    """The device of this name, or of a file with `LatencyTable.as_dict` (and `independent`).
+
+    Raises:
+        ValueError: neither a known name nor a readable file.
+    """
+    if name in TABLES:
+        table, independent = TABLES[name]
+        return Hardware(name=name, table=table, slots=slots, independent=independent, noise=noise)
+    file = Path(name)
+    if not file.is_file():
+        raise ValueError(f"no table {name}: name a file or one of {', '.join(TABLES)}")
+    data = json.loads(file.read_text())
+    table = LatencyTable.from_dict(data)
+    independent = bool(data.get("independent", False))
+    return Hardware(name=file.stem, table=table, slots=slots, independent=independent, noise=noise)
+
+
+def stepped(buckets: dict[int, float]) -> LatencyTable:
+    """A network compiled for some sizes: any other batch is filled up to the next of them."""
+    times = {}
+    for size in range(1, max(buckets) + 1):
+        times[size] = buckets[min(bucket for bucket in buckets if bucket >= size)]
+    return LatencyTable(times)
+
+
+TABLES: dict[str, tuple[LatencyTable, bool]] = {
+    "gpu-flat": (LatencyTable.flat(0.010, (*SIZES, 24, 32)), False),
+    "gpu-affine": (LatencyTable.linear(0.004, 0.0005, (*SIZES, 24, 32)), False),
+    "gpu-stepped": (stepped({1: 0.004, 4: 0.005, 8: 0.007, 16: 0.011, 32: 0.019}), False),
+    "cpu-linear": (LatencyTable.linear(0.0, 0.030, SIZES), True),
+    "cpu-affine": (LatencyTable.linear(0.010, 0.025, SIZES), True),
+}
+"""Tables to try: time by size, and whether slots are independent. Made up, of realistic shapes."""
+
+
+@dataclass(slots=True)
+class _Flight:
+    ends: float
+    expected: float
+
+
+class Device:
+    """Runs batches under a virtual clock."""
+
+    def __init__(self, hardware: Hardware, rng: np.random.Generator) -> None:
+        self._hardware, self._rng = hardware, rng
+        self._flights: list[_Flight] = []
+        self.busy_s = 0.0
+
+    @property
+    def in_flight(self) -> int:
+        """Batches that run."""
+        return len(self._flights)
+
+    def slots(self) -> Slots:
+        """What a dispatcher may know: expected ends, not the true ones."""
+        return Slots(
+            free=self._hardware.slots - len(self._flights),
+            busy_until=tuple(flight.expected for flight in self._flights),
+            independent=self._hardware.independent,
+        )
+
+    def start(self, images: int, now: float) -> tuple[float, float]:
+        """Run a batch; returns when it ends and how long it takes by itself, in seconds.
+
+        Raises:
+            RuntimeError: no slot is free.
+        """
+        if len(self._flights) >= self._hardware.slots:
+            raise RuntimeError("a dispatcher ran a batch where no slot was free")
+        mean_s = self._hardware.table.seconds(images)
+        own_s = mean_s * self._noise()
+        flight = _Flight(now + own_s, now + mean_s)
+        idle_from = now
+        if self._flights and not self._hardware.independent:
+            before = self._flights[-1]
+            flight.ends = max(flight.ends, before.ends + (1 - OVERLAP) * own_s)
+            flight.expected = max(flight.expected, before.expected + (1 - OVERLAP) * mean_s)
+            idle_from = before.ends
+        self.busy_s += flight.ends - idle_from
+        self._flights.append(flight)
+        return flight.ends, own_s
+
+    def finish(self, ended: float) -> None:
+        """A batch has ended."""
+        done = next(flight for flight in self._flights if flight.ends == ended)
+        self._flights.remove(done)
+
+    def capacity(self) -> int:
+        """Slots that can be busy at once, for utilisation."""
+        return self._hardware.slots if self._hardware.independent else 1
+
+    def _noise(self) -> float:
+        sigma = self._hardware.noise
+        if not sigma:
+            return 1.0
+        return math.exp(float(self._rng.normal(-(sigma**2) / 2, sigma)))
