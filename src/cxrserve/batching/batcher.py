@@ -157,10 +157,17 @@ class Batcher:
                 f"it takes about {alone_s * 1e3:.0f} ms even when nobody waits",
                 advice="ask with a later deadline_ms",
             )
-        finish = self._finish_of(queues, asking, now)
-        room = asking.deadline
+        newcomer = Waiting(
+            number=1 << 62,
+            arrived=now,
+            deadline=asking.deadline,
+            priority=asking.priority,
+            client=asking.client,
+        )
+        finish = self._finish_of(queues, newcomer, now)
+        room = min(queue.latest_finish(newcomer, now) for queue in queues)
         if len(self._promises) and asking.priority is not Priority.STAT:
-            room = now + NEWCOMERS_SHARE * (asking.deadline - now)
+            room = min(room, now + NEWCOMERS_SHARE * (asking.deadline - now))
         if finish <= room:
             return
         if finish <= asking.deadline and self._promises.keeps(asking.digest, now):
@@ -173,12 +180,10 @@ class Batcher:
             wait_s=finish - room, each_s=each_s / self._device.threads,
         )  # fmt: skip
 
-    def _finish_of(self, queues: list[ModelQueue], asking: Asking, now: float) -> float:
-        newcomer = Waiting(
-            number=1 << 62, arrived=now, deadline=asking.deadline,
-            priority=asking.priority, client=asking.client,
-        )  # fmt: skip
-        decoding = sum(n for queue in self for p, n in queue.booked.items() if p <= asking.priority)
+    def _finish_of(self, queues: list[ModelQueue], newcomer: Waiting, now: float) -> float:
+        decoding = sum(
+            n for queue in self for p, n in queue.booked.items() if p <= newcomer.priority
+        )
         work_s = (decoding + 1) * self._device.host_s
         before = {id(queue): queue.work_before(newcomer, now) for queue in self}
         finish = now

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
+import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
 
 from cxrserve.batching.line import Priority
-from cxrserve.batching.policy import Slots
+from cxrserve.batching.policy import OVERLAP, Slots
 
 Clock = Callable[[], float]
 Given = TypeVar("Given")
@@ -82,6 +83,7 @@ class Device:
         self._numbers = itertools.count()
         self._running: dict[int, tuple[float, int]] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._last_end = -math.inf
         self.host_s = 0.01
         """What a piece of host work (decoding) takes: an exponentially weighted mean."""
 
@@ -162,10 +164,14 @@ class Device:
 
     def _start(self, work: Work, now: float) -> None:
         number = next(self._numbers)
-        self._running[number] = (now + work.expected_s, work.width)
+        self._running[number] = (self._ends(work, now), work.width)
 
         def ended(given: Any, error: BaseException | None, took_s: float) -> None:
             del self._running[number]
+            if not self.independent:
+                # It did not run while the one before it still did.
+                at = self._clock()
+                took_s, self._last_end = min(took_s, at - self._last_end), at
             work.done(given, error, took_s)
             self.dispatch()
 
@@ -179,6 +185,14 @@ class Device:
             self._loop.call_soon_threadsafe(ended, given, error, self._clock() - began)
 
         self._pool.submit(on_thread)
+
+    def _ends(self, work: Work, now: float) -> float:
+        """When work that starts now should end; on a shared device, after what runs already."""
+        alone = now + work.expected_s
+        if self.independent or not self._running:
+            return alone
+        before = max(until for until, _ in self._running.values())
+        return max(alone, before + (1 - OVERLAP) * work.expected_s)
 
     def _plan_to_wake(self, now: float) -> None:
         if self._timer is not None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from cxrserve.batching.device import Clock, Device, Work
 from cxrserve.batching.line import Line, Priority, Waiting
-from cxrserve.batching.policy import Slots, decide, expected_finish
+from cxrserve.batching.policy import Slots, decide, expected_finish, latest_finish
 from cxrserve.engines.engine import Engine, Masks, Outputs
 from cxrserve.engines.latency import LatencyTable
 from cxrserve.errors import DeadlineExceeded, EngineFailure
@@ -125,9 +125,8 @@ class ModelQueue:
 
     def finish_of(self, newcomer: Waiting, now: float, *, other_work_s: float) -> float:
         """When a request that comes now would be answered at the earliest; see the policy."""
-        booked = sum(n for priority, n in self.booked.items() if priority <= newcomer.priority)
         return expected_finish(
-            ahead=self._line.ahead_of(newcomer, now) + booked,
+            ahead=self._ahead_of(newcomer, now),
             images=newcomer.images,
             table=self.table,
             slots=self._slots(self._device.slots()),
@@ -137,10 +136,22 @@ class ModelQueue:
 
     def work_before(self, newcomer: Waiting, now: float) -> float:
         """Seconds of one slot that requests here take which go before this one elsewhere."""
+        ahead = self._ahead_of(newcomer, now)
+        return ahead / self.table.best_rate() if ahead else 0.0
+
+    def latest_finish(self, newcomer: Waiting, now: float) -> float:
+        """Who is not expected to be answered by then is refused; see the policy."""
+        return latest_finish(
+            newcomer,
+            line=self._line,
+            ahead=self._ahead_of(newcomer, now),
+            table=self.table,
+            now=now,
+        )
+
+    def _ahead_of(self, newcomer: Waiting, now: float) -> int:
         booked = sum(n for priority, n in self.booked.items() if priority <= newcomer.priority)
-        if not len(self._line) and not booked:
-            return 0.0
-        return (self._line.ahead_of(newcomer, now) + booked) / self.table.best_rate()
+        return booked + (self._line.ahead_of(newcomer, now) if len(self._line) else 0)
 
     async def drained(self) -> None:
         """Wait until nothing waits or runs."""
