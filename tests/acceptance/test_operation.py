@@ -22,7 +22,8 @@ from tests.acceptance.conftest import ROOT, Server, kill, start_server
 pytestmark = pytest.mark.server
 
 _CANARY = "Zyxwvut^Canary"
-_MOST_RESIDENT_MIB = 600
+# Seven networks, each of which has run batches of eight to be measured.
+_MOST_RESIDENT_MIB = 800
 
 
 @pytest.fixture
@@ -147,13 +148,19 @@ def test_a_full_service_refuses_with_the_time_to_come_back(tmp_path: Path) -> No
 
 def test_memory_stays_within_its_bound_under_load(server: Server, tmp_path: Path) -> None:
     images = [phantom_bytes(suffix, tmp_path) for suffix in (".png", ".jpg", ".dcm")]
-    with server.client() as client, ThreadPoolExecutor(16) as pool:
-        list(
-            pool.map(
-                lambda number: client.post("/v1/predict", content=images[number % 3]), range(240)
+
+    def load() -> float:
+        with server.client() as client, ThreadPoolExecutor(16) as pool:
+            list(
+                pool.map(
+                    lambda number: client.post("/v1/predict", content=images[number % 3]),
+                    range(240),
+                )
             )
-        )
-    assert server.resident_mib() < _MOST_RESIDENT_MIB
+        return server.resident_mib()
+
+    before = load()
+    assert load() < min(_MOST_RESIDENT_MIB, 1.05 * before)
 
 
 def test_serving_needs_no_torch() -> None:

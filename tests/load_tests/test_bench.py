@@ -183,8 +183,9 @@ async def test_a_closed_loop_keeps_its_clients_busy_on_kept_connections() -> Non
         client = _client(port)
         outcomes = await load.closed_loop(client, [_ASK], clients=4, seconds=1.0)
         client.close()
-    # 4 clients at 50 ms: 80 a second, less what a busy machine takes.
-    assert 40 <= len(outcomes) <= 80
+    assert 4 < len(outcomes) <= 80
+    # However slow the machine, the four of them waited for an answer nearly all of the time.
+    assert 2.8 <= sum(one.latency_s for one in outcomes) <= 4.0
     assert behaviour.connections == 4
     assert all(one.ended_s <= 1.0 for one in outcomes)
 
@@ -197,7 +198,7 @@ async def test_an_open_loop_waits_for_nobody_and_counts_the_waiting() -> None:
         client.close()
     latencies = sorted(one.latency_s for one in outcomes)
     assert len(latencies) == 10
-    assert latencies[0] < 0.5
+    assert latencies[0] < latencies[-1] / 2
     assert latencies[-1] >= 1.0
 
 

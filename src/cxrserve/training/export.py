@@ -242,7 +242,7 @@ def _manifest(
         lung_masks=recipe.lung_masks,
         graphs=listed,
         files={
-            name: sha256_of(package / name) for name in ("MODEL_CARD.md", METRICS, *_plots(recipe))
+            name: sha256_of(package / name) for name in ("MODEL_CARD.md", METRICS, *files)
         },
         metrics=evaluation.metrics,
         provenance=Provenance(
