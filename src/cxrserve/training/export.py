@@ -241,9 +241,7 @@ def _manifest(
         age_bands=words.age_bands,
         lung_masks=recipe.lung_masks,
         graphs=listed,
-        files={
-            name: sha256_of(package / name) for name in ("MODEL_CARD.md", METRICS, *files)
-        },
+        files={name: sha256_of(package / name) for name in ("MODEL_CARD.md", METRICS, *files)},
         metrics=evaluation.metrics,
         provenance=Provenance(
             data=words.data,
