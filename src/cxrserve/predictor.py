@@ -220,7 +220,7 @@ class Predictor:
             priority=question.priority,
             deadline=started + deadline_ms / 1e3,
             client=question.client,
-            digest=digest_of(question.client, data),
+            digest=partial(digest_of, question.client, data),
         )
         try:
             with self.batcher.enter([one.model.engine for one in everyone], asking) as booking:

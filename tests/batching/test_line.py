@@ -112,3 +112,13 @@ def test_everyone_stands_in_the_line_exactly_once(
     assert {one.number for one in line.overdue(now)} == {
         number for number, one in left.items() if one.deadline < now
     }
+
+
+def test_nothing_is_kept_of_those_who_are_gone() -> None:
+    line = Line()
+    for number in range(1000):
+        line.add(Waiting(number=number, arrived=float(number), deadline=number + 5.0))
+        if number >= 3:
+            line.remove(number - 3)
+    assert len(line) == 3
+    assert len(line._deadlines) <= 4

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import itertools
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -36,13 +35,14 @@ _END = 1 << 16
 class Asking:
     """Who asks, how urgently, and until when an answer is of use (seconds on the clock).
 
-    `digest` is of what was sent, so that who comes back is known again; nothing else is kept.
+    `digest` gives that of what was sent, so that who is refused is known again when he comes back;
+    it is called in that case only, and nothing else is kept.
     """
 
     priority: Priority
     deadline: float
     client: str = ""
-    digest: bytes = b""
+    digest: Callable[[], bytes] = bytes
 
 
 def digest_of(client: str, upload: bytes) -> bytes:
@@ -72,7 +72,6 @@ class Batcher:
         self._others: list[Device] = []
         self._queues: dict[int, ModelQueue] = {}
         self._promises = Promises()
-        self._numbers = itertools.count()
         self._inside = 0
         self._none_inside = asyncio.Event()
         self._closing = False
@@ -124,7 +123,9 @@ class Batcher:
 
     async def decode(self, work: Callable[[], Given], asking: Asking) -> Given:
         """Run decoding, drawing and the like where the networks run, when it is its turn."""
-        return await self._device.run(work, priority=asking.priority, deadline=asking.deadline)
+        return await self._device.run(
+            work, priority=asking.priority, deadline=asking.deadline, client=asking.client
+        )
 
     async def close(self) -> None:
         """Let nobody in any more, finish what was let in, end the threads."""
@@ -170,7 +171,11 @@ class Batcher:
             room = min(room, now + NEWCOMERS_SHARE * (asking.deadline - now))
         if finish <= room:
             return
-        if finish <= asking.deadline and self._promises.keeps(asking.digest, now):
+        if (
+            finish <= asking.deadline
+            and len(self._promises)
+            and self._promises.keeps(asking.digest(), now)
+        ):
             return
         each_s = sum(1 / queue.table.best_rate() for queue in queues) + self._device.host_s
         self._refuse(
@@ -197,7 +202,7 @@ class Batcher:
         self, asking: Asking, now: float, detail: str, *, wait_s: float, each_s: float
     ) -> None:
         self.refused += 1
-        wait_s = self._promises.promise(asking.digest, now=now, wait_s=wait_s, each_s=each_s)
+        wait_s = self._promises.promise(asking.digest(), now=now, wait_s=wait_s, each_s=each_s)
         raise Overloaded(
             detail, advice=f"come back in {wait_s:.1f} s, or send it to another replica",
             retry_after_s=wait_s,

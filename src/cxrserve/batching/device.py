@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import heapq
 import itertools
 import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
-from cxrserve.batching.line import Priority
+from cxrserve.batching.line import Line, Priority, Waiting
 from cxrserve.batching.policy import OVERLAP, Slots
 
 Clock = Callable[[], float]
@@ -51,13 +50,10 @@ class Source(Protocol):
         """When to ask again although nothing has changed."""
 
 
-@dataclass(order=True, slots=True)
+@dataclass(slots=True)
 class _Job:
-    priority: Priority
-    deadline: float
-    number: int
-    run: Callable[[], Any] = field(compare=False)
-    answer: asyncio.Future[Any] = field(compare=False)
+    run: Callable[[], Any]
+    answer: asyncio.Future[Any]
 
 
 class Device:
@@ -79,7 +75,9 @@ class Device:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix=name)
         self._loop = asyncio.get_running_loop()
         self._sources: list[Source] = []
-        self._jobs: list[_Job] = []
+        # Decoding waits by the rules of the networks: clients in turn, and nobody starves.
+        self._line = Line()
+        self._jobs: dict[int, _Job] = {}
         self._numbers = itertools.count()
         self._running: dict[int, tuple[float, int]] = {}
         self._timer: asyncio.TimerHandle | None = None
@@ -101,12 +99,34 @@ class Device:
             independent=self.independent,
         )
 
-    async def run(self, work: Callable[[], Given], *, priority: Priority, deadline: float) -> Given:
+    async def run(
+        self,
+        work: Callable[[], Given],
+        *,
+        priority: Priority,
+        deadline: float,
+        client: str = "",
+    ) -> Given:
         """Run host work on a thread, when it is its turn."""
+        number = next(self._numbers)
         answer: asyncio.Future[Given] = self._loop.create_future()
-        heapq.heappush(self._jobs, _Job(priority, deadline, next(self._numbers), work, answer))
+        self._jobs[number] = _Job(work, answer)
+        self._line.add(
+            Waiting(
+                number=number,
+                arrived=self._clock(),
+                deadline=deadline,
+                priority=priority,
+                client=client,
+            )
+        )
         self.dispatch()
-        return await answer
+        try:
+            return await answer
+        finally:
+            if number in self._line:  # its caller has gone
+                self._line.remove(number)
+                del self._jobs[number]
 
     def dispatch(self) -> None:
         """Start what can start; called whenever something came, went or ended."""
@@ -127,18 +147,18 @@ class Device:
         self._pool.shutdown()
 
     def _next(self, now: float) -> Work | None:
-        while self._jobs and self._jobs[0].answer.done():
-            heapq.heappop(self._jobs)  # its caller has gone
         waiting: list[tuple[Priority, int, float, int]] = []
         for place, source in enumerate(self._sources):
             urgency = source.urgency(now)
             if urgency is not None:
                 waiting.append((urgency[0], _NETWORK, urgency[1], place))
-        if self._jobs:
-            waiting.append((self._jobs[0].priority, _HOST, self._jobs[0].deadline, 0))
+        job = self._line.first(now)
+        if job is not None:
+            waiting.append((job[0], _HOST, job[1].deadline, job[1].number))
         for _, kind, _, place in sorted(waiting):
             if kind == _HOST:
-                return self._host_work(heapq.heappop(self._jobs))
+                self._line.take((place,))
+                return self._host_work(self._jobs.pop(place))
             source = self._sources[place]
             if source.width > self._free():
                 return None  # what is less urgent must not keep taking the threads it needs

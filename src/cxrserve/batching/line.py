@@ -98,6 +98,7 @@ class Line:
         self._waiting_of[request.client] -= 1
         if not self._waiting_of[request.client]:
             del self._waiting_of[request.client]
+        self.next_deadline()  # forgets the deadlines of those who are gone
         return request
 
     def take(self, numbers: tuple[int, ...]) -> list[Waiting]:
@@ -127,6 +128,11 @@ class Line:
         while self._deadlines and self._deadlines[0][1] not in self._known:
             heapq.heappop(self._deadlines)
         return self._deadlines[0][0] if self._deadlines else None
+
+    def first(self, now: float) -> tuple[Priority, Waiting] | None:
+        """Who is entitled to run next, and the class he counts as by now."""
+        request = next(self.in_order(now), None)
+        return None if request is None else (self._class_of[request.number], request)
 
     def in_order(self, now: float) -> Iterator[Waiting]:
         """Everyone, in the order of entitlement at `now`. The line must not change meanwhile."""

@@ -161,8 +161,8 @@ class ModelQueue:
 
     def urgency(self, now: float) -> tuple[Priority, float] | None:
         """See `Source.urgency`."""
-        first = next(self._line.in_order(now), None)
-        return None if first is None else (first.priority, first.deadline)
+        first = self._line.first(now)
+        return None if first is None else (first[0], first[1].deadline)
 
     def wake_at(self) -> float | None:
         """See `Source.wake_at`."""
