@@ -18,19 +18,15 @@ from cxrserve.batching.batcher import Asking, Batcher, Booking, digest_of
 from cxrserve.batching.line import Priority
 from cxrserve.batching.model_queue import Inference
 from cxrserve.engines.engine import Outputs
-from cxrserve.errors import DeadlineExceeded, NotReadableAsChest
+from cxrserve.errors import DeadlineExceeded
+from cxrserve.film import Film, results_of
 from cxrserve.findings.mirror import mean_of, mirrored
-from cxrserve.models.preprocess import fit
 from cxrserve.models.repository import LoadedModel, ModelRepository
-from cxrserve.radiograph.gate import QualityGate, Remark
-from cxrserve.radiograph.radiograph import Radiograph
+from cxrserve.preparation import Preparation, Prepared
 from cxrserve.reporting.explanation import explained, explanation_of, picture_of
-from cxrserve.reporting.image import image_seen
-from cxrserve.reporting.reading import LungField, Reading, lung_field
-from cxrserve.reporting.result import result_of
+from cxrserve.reporting.reading import Reading
 
 Clock = Callable[[], float]
-ReadRadiograph = Callable[[bytes, str | None], Radiograph]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,13 +61,6 @@ class Explained(NamedTuple):
     picture: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Prepared:
-    radiograph: Radiograph
-    remarks: tuple[Remark, ...]
-    inputs: tuple[NDArray[np.uint8], ...]
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Visit:
     """A question that was let in: who is asked, and by when.
@@ -88,34 +77,13 @@ class _Visit:
     started: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Film:
-    """An image that was read by all models asked.
-
-    `outlined` is the lung outliner's reading, where boxes may need one.
-    """
-
-    radiograph: Radiograph
-    image: answers.ImageSeen
-    readings: tuple[Reading, ...]
-    outlined: Reading | None
-    started: float
-    decoded: float
-    queue_ms: float
-    inference_ms: float
-
-    def lungs(self) -> LungField | None:
-        return lung_field(self.outlined, self.radiograph) if self.outlined else None
-
-
 class Predictor:
     """Answers questions about radiographs.
 
     Args:
         repository: the loaded models.
         default_models: asked when a question names none.
-        read: bytes and content type to radiograph, with limits and DICOM reader bound in.
-        gate: the quality gate; None answers everything.
+        preparation: reads and checks images.
         batcher: lets questions in, decodes and runs networks; neither ever on the event loop.
         clock: seconds, monotonic.
         default_deadline_ms: where a question names none.
@@ -126,15 +94,14 @@ class Predictor:
         *,
         repository: ModelRepository,
         default_models: Sequence[str],
-        read: ReadRadiograph,
-        gate: QualityGate | None,
+        preparation: Preparation,
         batcher: Batcher,
         clock: Clock,
         default_deadline_ms: float,
     ) -> None:
         self.repository = repository
         self._default_models = tuple(default_models)
-        self._read, self._gate = read, gate
+        self._preparation = preparation
         self.batcher, self._clock = batcher, clock
         self._default_deadline_ms = default_deadline_ms
 
@@ -153,15 +120,18 @@ class Predictor:
             CxrError: every kind but `BrokenPackage`; see `errors.py`.
         """
         async with self._let_in(question, data) as visit:
-            film = await self._look(data, content_type, visit)
+            film = await self._look(data, content_type, visit, picture=False)
             heavy = question.explain or any(one.model.segments for one in film.readings)
             if heavy:
-                write = partial(_results, film, explain=question.explain)
+                write = partial(results_of, film, explain=question.explain)
                 results = await self.batcher.decode(write, visit.asking)
             else:
-                results = _results(film, explain=False)
+                results = results_of(film, explain=False)
         return answers.Answer(
-            id=request_id, image=film.image, results=results, timings_ms=self._timings(film)
+            id=request_id,
+            image=film.image,
+            results=results,
+            timings_ms=film.timings_ms(self._clock()),
         )
 
     async def explain(
@@ -189,26 +159,65 @@ class Predictor:
         model = model_that_explains(self.repository, question.models or self._default_models, label)
         question = replace(question, models=(model,), explain=True)
         async with self._let_in(question, data) as visit:
-            film = await self._look(data, content_type, visit)
+            film = await self._look(data, content_type, visit, picture=picture)
 
             def write() -> Explained:
                 one = explained(film.readings[0], label)
-                drawn = picture_of(one, film.radiograph) if picture else None
+                drawn = None if film.shown is None else picture_of(one, film.radiograph, film.shown)
                 given = explanation_of(
                     one,
                     film.radiograph,
                     request_id=request_id,
                     image=film.image,
                     lungs=film.lungs(),
-                    timings_ms=self._timings(film),
+                    timings_ms=film.timings_ms(self._clock()),
                 )
                 return Explained(given, drawn)
 
             return await self.batcher.decode(write, visit.asking)
 
+    async def look(
+        self, data: bytes, question: Question, *, content_type: str | None = None
+    ) -> Film:
+        """What the networks give for one image, not interpreted: for protocols that carry tensors.
+
+        Args:
+            data, question, content_type: as for `predict`.
+
+        Raises:
+            CxrError: as for `predict`.
+        """
+        async with self._let_in(question, data) as visit:
+            return await self._look(data, content_type, visit, picture=False)
+
+    async def infer(self, pixels: NDArray[np.uint8], question: Question) -> list[Inference]:
+        """Run images that their sender has prepared; no gate sees them.
+
+        Args:
+            pixels: uint8 `[N, 1, side, side]`, 1 ≤ N, for the one model that is asked.
+            question: what is asked.
+
+        Returns:
+            What the network gave for each, in order.
+
+        Raises:
+            CxrError: of the first that fails; the others are dropped then.
+        """
+        sent = np.ascontiguousarray(pixels).data.cast("B")
+        async with self._let_in(question, sent, decoded=len(pixels)) as visit:
+            (asked,) = visit.asked
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self._run(asked.model, one, visit)) for (one,) in pixels]
+        return [task.result() for task in tasks]
+
     @contextlib.asynccontextmanager
-    async def _let_in(self, question: Question, data: bytes) -> AsyncIterator[_Visit]:
-        """Let a question in, or refuse it before anything is computed; end it at its deadline."""
+    async def _let_in(
+        self, question: Question, data: bytes | memoryview, *, decoded: int = 0
+    ) -> AsyncIterator[_Visit]:
+        """Let a question in, or refuse it before anything is computed; end it at its deadline.
+
+        `decoded`: the images that come as pixels; 0: one that is still a file.
+        """
         started = self._clock()
         asked = asked_models(
             self.repository, question.models or self._default_models, question.operating_point
@@ -220,6 +229,8 @@ class Predictor:
             priority=question.priority,
             deadline=started + deadline_ms / 1e3,
             client=question.client,
+            images=decoded or 1,
+            decoded=decoded > 0,
             digest=partial(digest_of, question.client, data),
         )
         try:
@@ -242,12 +253,19 @@ class Predictor:
             # One model's failure fails the question; the group only wraps it.
             raise group.exceptions[0] from None
 
-    async def _look(self, data: bytes, content_type: str | None, visit: _Visit) -> _Film:
+    async def _look(
+        self, data: bytes, content_type: str | None, visit: _Visit, *, picture: bool
+    ) -> Film:
         asked, everyone, question = visit.asked, visit.everyone, visit.question
-        prepared = await self.batcher.decode(
-            lambda: self._prepare(data, content_type, everyone, force=question.force),
-            visit.asking,
+        prepare = partial(
+            self._preparation.prepare,
+            data,
+            content_type,
+            [one.model for one in everyone],
+            force=question.force,
+            picture=picture,
         )
+        prepared = await self.batcher.decode(prepare, visit.asking)
         decoded = self._clock()
         inferences = await self._infer(visit, prepared)
         readings = tuple(
@@ -260,9 +278,10 @@ class Predictor:
             for one, inference in zip(everyone, inferences, strict=True)
         )
         outliner = visit.outliner
-        return _Film(
+        return Film(
             radiograph=prepared.radiograph,
-            image=image_seen(prepared.radiograph, prepared.remarks),
+            image=prepared.image,
+            shown=prepared.shown,
             readings=readings[: len(asked)],
             outlined=readings[everyone.index(outliner)] if outliner else None,
             started=visit.started,
@@ -271,23 +290,7 @@ class Predictor:
             inference_ms=max(inference.inference_ms for inference in inferences),
         )
 
-    def _prepare(
-        self, data: bytes, content_type: str | None, asked: tuple[Asked, ...], *, force: bool
-    ) -> _Prepared:
-        radiograph = self._read(data, content_type)
-        remarks = self._gate.inspect(radiograph) if self._gate else ()
-        refusing = [remark for remark in remarks if remark.refuses]
-        if refusing and not force:
-            raise NotReadableAsChest(
-                "; ".join(remark.detail for remark in refusing),
-                reasons=[remark.code for remark in refusing],
-                advice="send a frontal chest radiograph, or ask with force=true",
-                warnings=[remark.code for remark in remarks if not remark.refuses],
-            )
-        inputs = tuple(fit(radiograph.pixels, one.model.manifest.input) for one in asked)
-        return _Prepared(radiograph, remarks, inputs)
-
-    async def _infer(self, visit: _Visit, prepared: _Prepared) -> list[Inference]:
+    async def _infer(self, visit: _Visit, prepared: Prepared) -> list[Inference]:
         if len(visit.everyone) == 1:
             return [await self._run(visit.everyone[0].model, prepared.inputs[0], visit)]
         async with asyncio.TaskGroup() as group:
@@ -311,19 +314,3 @@ class Predictor:
             max(plain.inference_ms, mirror.inference_ms),
             max(plain.batch, mirror.batch),
         )
-
-    def _timings(self, film: _Film) -> answers.Timings:
-        return answers.Timings(
-            decode=round((film.decoded - film.started) * 1e3, 3),
-            queue=round(film.queue_ms, 3),
-            inference=round(film.inference_ms, 3),
-            total=round((self._clock() - film.started) * 1e3, 3),
-        )
-
-
-def _results(film: _Film, *, explain: bool) -> tuple[answers.Result, ...]:
-    lungs = film.lungs()
-    return tuple(
-        result_of(reading, film.radiograph, explain=explain, lungs=lungs)
-        for reading in film.readings
-    )

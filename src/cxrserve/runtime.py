@@ -17,6 +17,7 @@ from cxrserve.engines.warm_up import TableStore, table_of
 from cxrserve.errors import BrokenPackage, CxrError, NotReady
 from cxrserve.models.repository import ModelRepository
 from cxrserve.predictor import Predictor
+from cxrserve.preparation import Preparation
 from cxrserve.radiograph.gate import QualityGate
 from cxrserve.radiograph.gate_network import load_gate_network
 from cxrserve.radiograph.phantom import draw_phantom
@@ -117,8 +118,9 @@ class Runtime:
         self._predictor = Predictor(
             repository=repository,
             default_models=default_models,
-            read=lambda data, content_type: read(data, content_type=content_type),
-            gate=gate,
+            preparation=Preparation(
+                lambda data, content_type: read(data, content_type=content_type), gate
+            ),
             batcher=batcher,
             clock=time.monotonic,
             default_deadline_ms=settings.default_deadline_ms,

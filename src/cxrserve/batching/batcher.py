@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -35,17 +36,20 @@ _END = 1 << 16
 class Asking:
     """Who asks, how urgently, and until when an answer is of use (seconds on the clock).
 
-    `digest` gives that of what was sent, so that who is refused is known again when he comes back;
-    it is called in that case only, and nothing else is kept.
+    `images` of each model; `decoded`: they come as pixels, so that nothing is decoded. `digest`
+    gives that of what was sent, so that who is refused is known again when he comes back; it is
+    called in that case only, and nothing else is kept.
     """
 
     priority: Priority
     deadline: float
     client: str = ""
+    images: int = 1
+    decoded: bool = False
     digest: Callable[[], bytes] = bytes
 
 
-def digest_of(client: str, upload: bytes) -> bytes:
+def digest_of(client: str, upload: bytes | memoryview) -> bytes:
     """What a request is known by when it comes back: its client, its length, both its ends."""
     known = hashlib.blake2b(digest_size=16)
     for part in (client.encode(), len(upload).to_bytes(8), upload[:_END], upload[-_END:]):
@@ -71,6 +75,7 @@ class Batcher:
         self._device = Device(threads=processors, independent=True, clock=clock, name="processor")
         self._others: list[Device] = []
         self._queues: dict[int, ModelQueue] = {}
+        self._to_decode: Counter[Priority] = Counter()
         self._promises = Promises()
         self._inside = 0
         self._none_inside = asyncio.Event()
@@ -142,7 +147,7 @@ class Batcher:
         most = self._size * (_STAT_EXTRA if asking.priority is Priority.STAT else 1)
         for queue in queues:
             held = len(queue) + queue.booked.total()
-            if held >= most:
+            if held + asking.images > most:
                 each_s = 1 / queue.table.best_rate() / self._device.threads
                 self._refuse(
                     asking, now, f"{held} requests wait for this model already",
@@ -150,7 +155,8 @@ class Batcher:
                 )  # fmt: skip
 
     def _check_time(self, queues: list[ModelQueue], asking: Asking, now: float) -> None:
-        alone_s = self._device.host_s + max(queue.table.seconds(1) for queue in queues)
+        alone_s = max(queue.table.seconds(1) for queue in queues)
+        alone_s += 0 if asking.decoded else self._device.host_s
         budget_ms = (asking.deadline - now) * 1e3
         if now + alone_s > asking.deadline:
             raise DeadlineExceeded(
@@ -164,8 +170,11 @@ class Batcher:
             deadline=asking.deadline,
             priority=asking.priority,
             client=asking.client,
+            images=asking.images,
         )
-        finish = self._finish_of(queues, newcomer, now)
+        decoding = sum(n for p, n in self._to_decode.items() if p <= asking.priority)
+        host_s = (decoding + (not asking.decoded)) * self._device.host_s
+        finish = self._finish_of(queues, newcomer, now, host_s=host_s)
         room = min(queue.latest_finish(newcomer, now) for queue in queues)
         if len(self._promises) and asking.priority is not Priority.STAT:
             room = min(room, now + NEWCOMERS_SHARE * (asking.deadline - now))
@@ -185,17 +194,15 @@ class Batcher:
             wait_s=finish - room, each_s=each_s / self._device.threads,
         )  # fmt: skip
 
-    def _finish_of(self, queues: list[ModelQueue], newcomer: Waiting, now: float) -> float:
-        decoding = sum(
-            n for queue in self for p, n in queue.booked.items() if p <= newcomer.priority
-        )
-        work_s = (decoding + 1) * self._device.host_s
+    def _finish_of(
+        self, queues: list[ModelQueue], newcomer: Waiting, now: float, *, host_s: float
+    ) -> float:
         before = {id(queue): queue.work_before(newcomer, now) for queue in self}
         finish = now
         for queue in queues:
             others = sum(s for key, s in before.items() if key != id(queue))
             others += sum(1 / q.table.best_rate() for q in queues if q is not queue)
-            finish = max(finish, queue.finish_of(newcomer, now, other_work_s=work_s + others))
+            finish = max(finish, queue.finish_of(newcomer, now, other_work_s=host_s + others))
         return finish
 
     def _refuse(
@@ -208,13 +215,13 @@ class Batcher:
             retry_after_s=wait_s,
         )  # fmt: skip
 
+    def _entered(self) -> None:
+        self._inside += 1
+
     def _left(self) -> None:
         self._inside -= 1
         if not self._inside:
             self._none_inside.set()
-
-    def _entered(self) -> None:
-        self._inside += 1
 
 
 class Booking:
@@ -222,15 +229,20 @@ class Booking:
 
     def __init__(self, batcher: Batcher, queues: list[ModelQueue], asking: Asking) -> None:
         self._batcher, self._asking = batcher, asking
-        self._kept = {id(queue): queue for queue in queues}
+        self._kept = {id(queue): asking.images for queue in queues}
+        self._queues = queues
+        self._decodes = not asking.decoded
+        if self._decodes:
+            batcher._to_decode[asking.priority] += 1
         for queue in queues:
-            queue.booked[asking.priority] += 1
+            queue.booked[asking.priority] += asking.images
         batcher._entered()
 
     async def submit(self, engine: Engine, pixels: NDArray[np.uint8]) -> Inference:
         """Run one image uint8 `[1, side, side]`; see `ModelQueue.submit`."""
         queue = self._batcher.queue_of(engine)
-        self._release(queue)
+        self._release(queue, 1)
+        self._has_decoded()
         asking = self._asking
 
         def submit() -> Coroutine[Any, Any, Inference]:
@@ -246,9 +258,16 @@ class Booking:
         what.update(pixels.tobytes())
         return await sharing.run(what.digest(), submit)
 
-    def _release(self, queue: ModelQueue) -> None:
-        if self._kept.pop(id(queue), None) is not None:
-            queue.booked[self._asking.priority] -= 1
+    def _release(self, queue: ModelQueue, images: int) -> None:
+        # A mirrored film is a second image that nobody booked.
+        images = min(images, self._kept[id(queue)])
+        self._kept[id(queue)] -= images
+        queue.booked[self._asking.priority] -= images
+
+    def _has_decoded(self) -> None:
+        if self._decodes:
+            self._decodes = False
+            self._batcher._to_decode[self._asking.priority] -= 1
 
     def __enter__(self) -> Booking:
         return self
@@ -259,6 +278,7 @@ class Booking:
         _error: BaseException | None,
         _trace: TracebackType | None,
     ) -> None:
-        for queue in list(self._kept.values()):
-            self._release(queue)
+        for queue in self._queues:
+            self._release(queue, self._kept[id(queue)])
+        self._has_decoded()
         self._batcher._left()

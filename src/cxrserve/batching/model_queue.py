@@ -126,8 +126,9 @@ class ModelQueue:
     def finish_of(self, newcomer: Waiting, now: float, *, other_work_s: float) -> float:
         """When a request that comes now would be answered at the earliest; see the policy."""
         return expected_finish(
-            ahead=self._ahead_of(newcomer, now),
-            images=newcomer.images,
+            # Images of one request are batched like those of several: it ends with its last.
+            ahead=self._ahead_of(newcomer, now) + newcomer.images - 1,
+            images=1,
             table=self.table,
             slots=self._slots(self._device.slots()),
             now=now,

@@ -53,6 +53,9 @@ class Latency(Protocol):
     def seconds(self, images: int) -> float:
         """Time of a batch of this many images, 1 ≤ `images` ≤ `largest`."""
 
+    def best_rate(self) -> float:
+        """Images a second at the size that gives most of them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Slots:
@@ -113,9 +116,8 @@ def decide(line: Line, table: Latency, slots: Slots, now: float) -> Decision:
 
 def useful_size(table: Latency) -> int:
     """The smallest batch that is within 2 % of the most images a second."""
-    rates = [size / table.seconds(size) for size in table.sizes]
-    enough = _NEAR_BEST * max(rates)
-    return next(size for size, rate in zip(table.sizes, rates, strict=True) if rate >= enough)
+    enough = _NEAR_BEST * table.best_rate()
+    return next(size for size in table.sizes if size / table.seconds(size) >= enough)
 
 
 def expected_finish(
@@ -126,27 +128,25 @@ def expected_finish(
     slots: Slots,
     now: float,
     other_work_s: float = 0.0,
-    host_s: float = 0.0,
 ) -> float:
     """When a request that comes now is answered at the earliest, if those before it stay.
 
     Args:
         ahead: images of the same model that run before it.
         images: its own.
-        other_work_s: time on one slot that other models' requests before it take.
-        host_s: time on the same slots that each image takes besides the network (decoding).
+        other_work_s: time on one slot that all else before it takes: other models' requests,
+            decoding.
     """
     size = useful_size(table) if ahead else table.largest
     full, rest = divmod(ahead, size)
     own_s = table.seconds(max(1, min(rest + images, table.largest)))
-    host_work_s = other_work_s + (ahead + images) * host_s
     ends = _Ends(slots, now)
     if slots.independent:
-        ends.delay(host_work_s / ends.count)
+        ends.delay(other_work_s / ends.count)
         rounds, full = divmod(full, ends.count)
         ends.delay(rounds * table.seconds(size))
     else:
-        ends.delay(host_work_s)
+        ends.delay(other_work_s)
         # All but the first hide their copying, so they add the same time each.
         ends.delay(max(0, full - 1) * table.seconds(size) * ends.share)
         full = min(full, 1)
@@ -204,10 +204,6 @@ def _earliest_end(table: Latency, slots: Slots, now: float) -> float:
     return _Ends(slots, now).ends_if(table.seconds(1))
 
 
-def _best_rate(table: Latency) -> float:
-    return max(size / table.seconds(size) for size in table.sizes)
-
-
 def _first_of(line: Line, images: int, late: tuple[int, ...], now: float) -> list[Waiting]:
     """The first in the line that bring this many images, without the late."""
     hopeless = set(late)
@@ -242,7 +238,7 @@ def _best_batch(
     pressing = ends.ends_if(table.seconds(1))
     # In a long line another takes the place of whoever is lost: only the difference counts.
     replaced = _NEWCOMER if images > most else 0.0
-    rate = _best_rate(table)
+    rate = table.best_rate()
     best, options = -math.inf, []
     for size in sizes:
         batch = _fill(waiting, table, _Ends(slots, now), size)

@@ -8,31 +8,15 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrserve.engines.engine import Engine, Masks, Outputs
+from cxrserve.engines.engine import Engine, Masks, Outputs, Runs
 from cxrserve.errors import BrokenPackage, EngineFailure
 from cxrserve.models.package import ModelPackage
 
 _CAM_TOLERANCE = 1e-3
 
 
-class Network(Protocol):
+class Network(Runs, Protocol):
     """A graph in some runtime: arrays in, arrays out. `run` may be called from several threads."""
-
-    @property
-    def name(self) -> str:
-        """See `Engine.name`."""
-
-    @property
-    def precision(self) -> str:
-        """See `Engine.precision`."""
-
-    @property
-    def slots(self) -> int:
-        """See `Engine.slots`."""
-
-    @property
-    def independent_slots(self) -> bool:
-        """See `Engine.independent_slots`."""
 
     @property
     def inputs(self) -> Mapping[str, str]:
@@ -48,9 +32,6 @@ class Network(Protocol):
         Raises:
             EngineFailure: the runtime failed.
         """
-
-    def close(self) -> None:
-        """See `Engine.close`."""
 
 
 def engine_of(network: Network, package: ModelPackage) -> Engine:

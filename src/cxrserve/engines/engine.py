@@ -35,8 +35,8 @@ class Masks:
     mask: NDArray[np.float32]
 
 
-class Engine(Protocol):
-    """Runs batches of one model. `run` may be called from several threads at once."""
+class Runs(Protocol):
+    """What is known of anything that runs a graph."""
 
     @property
     def name(self) -> str:
@@ -54,6 +54,13 @@ class Engine(Protocol):
     def independent_slots(self) -> bool:
         """True: each slot has cores of its own. False: they share one device, as on a GPU."""
 
+    def close(self) -> None:
+        """Free what it holds."""
+
+
+class Engine(Runs, Protocol):
+    """Runs batches of one model. `run` may be called from several threads at once."""
+
     def run(self, pixels: NDArray[np.uint8]) -> Outputs | Masks:
         """Run one batch: a segmentation model gives `Masks`, every other `Outputs`.
 
@@ -63,6 +70,3 @@ class Engine(Protocol):
         Raises:
             EngineFailure: the runtime failed, or gave something that is not finite.
         """
-
-    def close(self) -> None:
-        """Free what the engine holds."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import platform
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import onnxruntime as ort
-
 _CPU_FACTS = Path("/proc/cpuinfo")
+_RUNTIMES = ("onnxruntime", "onnxruntime-gpu", "openvino", "torch")
 
 
 def cores() -> int:
@@ -19,8 +19,18 @@ def cores() -> int:
 
 
 def fingerprint() -> str:
-    """Processor, allowed cores and ONNX Runtime version; nothing that names the host."""
-    return f"{_cpu_model()}; {cores()} cores; onnxruntime {ort.__version__}"
+    """Processor, allowed cores and versions of the runtimes; nothing that names the host."""
+    return "; ".join((_cpu_model(), f"{cores()} cores", *_runtimes()))
+
+
+def _runtimes() -> list[str]:
+    found = []
+    for name in _RUNTIMES:
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            continue
+    return found
 
 
 def _cpu_model() -> str:

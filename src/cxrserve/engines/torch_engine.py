@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import tempfile
 import threading
@@ -26,6 +27,8 @@ from cxrserve.engines.parity import check_parity
 from cxrserve.errors import BrokenPackage, EngineFailure
 from cxrserve.models.manifest import Graph
 from cxrserve.models.package import ModelPackage
+
+_log = logging.getLogger(__name__)
 
 Device = Literal["cpu", "cuda"]
 
@@ -117,7 +120,7 @@ class TorchNetwork:
         self._module = _module(model, exact_head=self._dtype is not None).to(device)
         self._free: queue.SimpleQueue[CudaGraphs | None] = queue.SimpleQueue()
         for _ in range(self.slots):
-            self._free.put(CudaGraphs(self._forward, side=side) if device == "cuda" else None)
+            self._free.put(self._captured(side) if device == "cuda" else None)
         self._threads = threads
         self._thread = threading.local()
 
@@ -136,6 +139,14 @@ class TorchNetwork:
         """See `Engine.close`."""
         del self._free, self._module
 
+    def _captured(self, side: int) -> CudaGraphs | None:
+        """The network as CUDA graphs; None where they cannot be captured: it runs without then."""
+        try:
+            return CudaGraphs(self._forward, side=side)
+        except RuntimeError as error:
+            _log.warning("%s runs without CUDA graphs: %s", self.name, error)
+            return None
+
     def _run_on(
         self, graphs: CudaGraphs | None, pixels: NDArray[np.uint8]
     ) -> dict[str, NDArray[np.float32]]:
@@ -143,7 +154,8 @@ class TorchNetwork:
             outputs = graphs.run(pixels)
         else:
             self._limit_threads()
-            outputs = [output.numpy() for output in self._forward(torch.from_numpy(pixels))]
+            given = self._forward(torch.from_numpy(pixels).to(self._device))
+            outputs = [output.cpu().numpy() for output in given]
         return dict(zip(self.outputs, outputs, strict=True))
 
     def _forward(self, pixels: Tensor) -> list[Tensor]:

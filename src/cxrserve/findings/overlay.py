@@ -67,7 +67,7 @@ def draw_overlay(
     is seen as it is, as it is where `crop` cut it off and the network saw nothing.
 
     Args:
-        pixels: the radiograph, uint8 `[h, w]`, air dark.
+        pixels: the radiograph, uint8 `[h, w]`, air dark; or what `as_shown` made of it.
         evidence: log-odds, float32 `[h, w]`, which covers the network's square.
         where: how the image lies in that square.
         caption: what is written below.
@@ -76,9 +76,9 @@ def draw_overlay(
         A PNG without metadata. The radiograph in it has the shape that was sent, is at most 1024
         pixels long, and stands at the top left; right of it is the colour bar, below the caption.
     """
-    width, height = _shown_size(where.width, where.height)
-    grey = Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR)
-    film = blended(np.asarray(grey), evidence_in_image(evidence, where, width, height))
+    grey = as_shown(pixels, where.width, where.height)
+    height, width = grey.shape
+    film = blended(grey, evidence_in_image(evidence, where, width, height))
     font = ImageFont.load_default(size=max(12, min(width, height) // 40))
     bar = _colour_bar(height, font)
     below = _caption_strip(width + bar.width, caption.sentences(), font)
@@ -89,6 +89,17 @@ def draw_overlay(
     written = io.BytesIO()
     picture.save(written, "PNG")
     return written.getvalue()
+
+
+def as_shown(pixels: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
+    """The radiograph `[h, w]` at the size it has in the picture: at most 1 MB.
+
+    Args:
+        pixels: the radiograph, at any scale.
+        width, height: of the image that was sent.
+    """
+    size = _shown_size(width, height)
+    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR))
 
 
 def evidence_in_image(evidence: Map, where: Placement, width: int, height: int) -> Map:

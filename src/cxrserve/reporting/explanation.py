@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from cxrserve import answer as answers
 from cxrserve.engines.engine import Outputs
 from cxrserve.findings.boxes import is_limited_to_lungs
@@ -76,8 +79,8 @@ def explanation_of(
     )
 
 
-def picture_of(one: Explained, radiograph: Radiograph) -> bytes:
-    """The explanation as a PNG."""
+def picture_of(one: Explained, radiograph: Radiograph, shown: NDArray[np.uint8]) -> bytes:
+    """The explanation as a PNG, drawn over the film as it is shown (see `overlay.as_shown`)."""
     manifest = one.reading.model.manifest
     evidence = evidence_of(one.outputs, one.index, manifest.activation)
     height, width = evidence.shape
@@ -88,4 +91,4 @@ def picture_of(one: Explained, radiograph: Radiograph) -> bytes:
         shape=(height, width),
         note="mean with the mirror image" if one.reading.augment else "",
     )
-    return draw_overlay(radiograph.pixels, evidence, placed(one.reading.model, radiograph), caption)
+    return draw_overlay(shown, evidence, placed(one.reading.model, radiograph), caption)
