@@ -14,6 +14,7 @@ os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
 import bentoml
 
 from cxrserve.api import bento_io
+from cxrserve.api.grpc.server import GrpcServer
 from cxrserve.api.rest import create_app
 from cxrserve.observability.logs import configure_logging
 from cxrserve.runtime import Runtime
@@ -42,12 +43,19 @@ class CxrServe:
     @bentoml.on_startup
     async def start(self) -> None:
         configure_logging(settings.log_level)
+        self._grpc = GrpcServer(runtime, app.state.plane, app.state.admission, app.state.metrics)
+        await self._grpc.start()
         # In the background, so that /livez answers while /readyz still says no.
-        self._starting = asyncio.create_task(runtime.start())
+        self._starting = asyncio.create_task(self._become_ready())
+
+    async def _become_ready(self) -> None:
+        await runtime.start()
+        await self._grpc.ready()
 
     @bentoml.on_shutdown
     async def stop(self) -> None:
         self._starting.cancel()
+        await self._grpc.stop(settings.shutdown_grace_s)
         await runtime.stop()
 
     async def __is_ready__(self) -> bool:

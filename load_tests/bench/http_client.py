@@ -6,23 +6,12 @@ A general client spends more on a request than some servers under test do on ans
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import replace
+
+from load_tests.bench.exchange import BadResponse, Request, Response
 
 _HEADERS_END = b"\r\n\r\n"
 _LARGEST_HEADERS = 64 * 1024
-
-
-class BadResponse(Exception):
-    """What came back is no HTTP/1.1 response that this client understands."""
-
-
-@dataclass(frozen=True, slots=True)
-class Response:
-    """A response: its status code, its headers (names in lower case) and its body."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
 
 
 def request_bytes(
@@ -46,6 +35,8 @@ class HttpConnection(asyncio.Protocol):
         self._received = bytearray()
         self._ended = False
         self._answer: asyncio.Future[Response] | None = None
+        self.surplus = 0
+        """Bytes that came although nothing was asked, or behind a whole answer."""
 
     @classmethod
     async def open(cls, port: int) -> HttpConnection:
@@ -62,7 +53,7 @@ class HttpConnection(asyncio.Protocol):
         """Another request may be sent."""
         return self._transport is not None and not self._transport.is_closing()
 
-    async def ask(self, request: bytes) -> Response:
+    async def ask(self, request: Request) -> Response:
         """Send a whole request and wait for its response.
 
         Raises:
@@ -74,7 +65,7 @@ class HttpConnection(asyncio.Protocol):
         assert self._answer is None, "one request at a time"
         self._answer = asyncio.get_running_loop().create_future()
         self._received.clear()
-        self._transport.write(request)
+        self._transport.write(request.data)
         try:
             response = await self._answer
         except BaseException:
@@ -99,8 +90,11 @@ class HttpConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
-        self._received += data
-        self._settle()
+        if self._waits():
+            self._received += data
+            self._settle()
+        elif self._answer is None or not self._answer.cancelled():
+            self._count_surplus(data)
 
     def eof_received(self) -> None:
         """See `asyncio.Protocol`."""
@@ -123,7 +117,14 @@ class HttpConnection(asyncio.Protocol):
             self._answer.set_exception(error)
             return
         if response is not None:
+            self._count_surplus(self._received[response.size :])
             self._answer.set_result(response)
+
+    def _count_surplus(self, data: bytes | bytearray) -> None:
+        # The blank line behind a last chunk may come late.
+        if data.strip(b"\r\n"):
+            self.surplus += len(data)
+            self.close()
 
     def _waits(self) -> bool:
         return self._answer is not None and not self._answer.done()
@@ -147,18 +148,19 @@ def parse(received: bytes | bytearray, *, ended: bool = False) -> Response | Non
     status, headers = _head(bytes(received[:end]))
     start = end + len(_HEADERS_END)
     if status < 200:
-        return parse(received[start:], ended=ended)
+        final = parse(received[start:], ended=ended)
+        return final and replace(final, size=start + final.size)
     if headers.get("transfer-encoding", "").lower() == "chunked":
-        body = _dechunked(received, start)
-    elif "content-length" in headers:
-        length = _number(headers["content-length"], 10)
-        whole = len(received) - start >= length
-        body = bytes(received[start : start + length]) if whole else None
+        found = _dechunked(received, start)
+        return found and Response(status, headers, *found)
+    if "content-length" in headers:
+        size = start + _number(headers["content-length"], 10)
+        whole = len(received) >= size
     elif status in (204, 304):
-        body = b""
+        size, whole = start, True
     else:
-        body = bytes(received[start:]) if ended else None
-    return None if body is None else Response(status, headers, body)
+        size, whole = len(received), ended
+    return Response(status, headers, bytes(received[start:size]), size) if whole else None
 
 
 def _head(head: bytes) -> tuple[int, dict[str, str]]:
@@ -173,7 +175,8 @@ def _head(head: bytes) -> tuple[int, dict[str, str]]:
     return int(words[1]), headers
 
 
-def _dechunked(received: bytes | bytearray, start: int) -> bytes | None:
+def _dechunked(received: bytes | bytearray, start: int) -> tuple[bytes, int] | None:
+    """The body, and the offset behind its last chunk."""
     body = bytearray()
     while (line_end := received.find(b"\r\n", start)) >= 0:
         size = _number(bytes(received[start:line_end]).split(b";")[0].decode("latin-1"), 16)
@@ -181,7 +184,7 @@ def _dechunked(received: bytes | bytearray, start: int) -> bytes | None:
         if len(received) < start + size + 2:
             return None
         if size == 0:
-            return bytes(body)
+            return bytes(body), start + 2
         body += received[start : start + size]
         start += size + 2
     return None

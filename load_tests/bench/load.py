@@ -9,32 +9,33 @@ import asyncio
 import gc
 import itertools
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol
+from dataclasses import dataclass
 
-from load_tests.bench.http_client import BadResponse, Response
+from load_tests.bench.exchange import BadResponse, Connection, Request, Response
 from load_tests.bench.measures import Fate, Outcome
 
 _REFUSALS = (429, 503)
 _OK = 200
 
+Connect = Callable[[], Awaitable[Connection]]
+Act = Callable[[int, float, float], Coroutine[None, None, None]]
+"""What is done when a request is due: its place in the schedule, when it is due, and when the
+schedule began; times as `time.perf_counter` has them."""
 
-class Connection(Protocol):
-    """A connection to a server: one request at a time."""
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What became of a request, and the response if there was a whole one."""
+
+    fate: Fate
+    response: Response | None = None
 
     @property
-    def is_open(self) -> bool:
-        """Another request may be sent."""
-
-    async def ask(self, request: bytes) -> Response:
-        """Send a request, wait for its response; `ConnectionError` if there is none."""
-
-    def close(self) -> None:
-        """End the connection at once."""
-
-
-Connect = Callable[[], Awaitable[Connection]]
+    def status(self) -> int:
+        """The status code; 0 if there was no response."""
+        return self.response.status if self.response else 0
 
 
 class Client:
@@ -48,33 +49,43 @@ class Client:
     def __init__(self, connect: Connect, *, patience_s: float) -> None:
         self._connect, self._patience_s = connect, patience_s
         self._idle: list[Connection] = []
+        self._surplus = 0
 
-    async def fate_of(self, request: bytes) -> Fate:
+    @property
+    def surplus(self) -> int:
+        """Bytes that servers sent unasked: answers that came twice."""
+        return self._surplus + sum(connection.surplus for connection in self._idle)
+
+    async def ask(self, request: Request) -> Reply:
         """Ask, and say what became of it."""
         try:
             async with asyncio.timeout(self._patience_s):
-                return await self._ask(request)
+                response = await self._ask(request)
         except TimeoutError:
-            return Fate.GIVEN_UP
+            return Reply(Fate.GIVEN_UP)
         except BadResponse:
-            return Fate.FAILED
+            return Reply(Fate.FAILED)
         except OSError:
-            return Fate.DROPPED
+            return Reply(Fate.DROPPED)
+        if response.status == _OK:
+            return Reply(Fate.ANSWERED, response)
+        return Reply(Fate.REFUSED if response.status in _REFUSALS else Fate.FAILED, response)
 
     def close(self) -> None:
         """End all connections."""
         for connection in self._idle:
+            self._surplus += connection.surplus
             connection.close()
         self._idle.clear()
 
-    async def _ask(self, request: bytes) -> Fate:
+    async def _ask(self, request: Request) -> Response:
         connection = await self._free_connection()
         response = await connection.ask(request)
         if connection.is_open:
             self._idle.append(connection)
-        if response.status == _OK:
-            return Fate.ANSWERED
-        return Fate.REFUSED if response.status in _REFUSALS else Fate.FAILED
+        else:
+            self._surplus += connection.surplus
+        return response
 
     async def _free_connection(self) -> Connection:
         # The last used first: servers close what was idle for some seconds.
@@ -82,11 +93,12 @@ class Client:
             connection = self._idle.pop()
             if connection.is_open:
                 return connection
+            self._surplus += connection.surplus
         return await self._connect()
 
 
 async def closed_loop(
-    client: Client, requests: Sequence[bytes], *, clients: int, seconds: float
+    client: Client, requests: Sequence[Request], *, clients: int, seconds: float
 ) -> list[Outcome]:
     """`clients` that each send the next request when the last was answered.
 
@@ -95,24 +107,39 @@ async def closed_loop(
     """
     source = itertools.cycle(requests)
     outcomes: list[Outcome] = []
-    start = time.perf_counter()
 
-    async def one_client() -> None:
+    async def one_client(start: float) -> None:
         while (sent := time.perf_counter()) - start < seconds:
-            fate = await client.fate_of(next(source))
+            reply = await client.ask(next(source))
             ended = time.perf_counter()
-            outcomes.append(Outcome(fate, ended - sent, ended - start))
-            if fate is Fate.DROPPED:
+            outcomes.append(Outcome(reply.fate, ended - sent, ended - start))
+            if reply.fate is Fate.DROPPED:
                 # A server that accepts nothing must not turn this into a spin.
                 await asyncio.sleep(0.01)
 
     with _without_garbage_collection():
-        await asyncio.gather(*(one_client() for _ in range(clients)))
+        start = time.perf_counter()
+        await asyncio.gather(*(one_client(start) for _ in range(clients)))
     return [one for one in outcomes if one.ended_s <= seconds]
 
 
+async def at_times(schedule: Sequence[float], act: Act) -> None:
+    """Begin `act` at each scheduled time, whatever has become of those before; wait for all.
+
+    Args:
+        schedule: seconds from now, ascending.
+        act: see `Act`.
+    """
+    with _without_garbage_collection():
+        start = time.perf_counter()
+        async with asyncio.TaskGroup() as tasks:
+            for place, due in enumerate(schedule):
+                await asyncio.sleep(max(0.0, start + due - time.perf_counter()))
+                tasks.create_task(act(place, start + due, start))
+
+
 async def open_loop(
-    client: Client, requests: Sequence[bytes], schedule: Sequence[float]
+    client: Client, requests: Sequence[Request], schedule: Sequence[float]
 ) -> list[Outcome]:
     """Send at the scheduled times, whatever has been answered.
 
@@ -126,35 +153,30 @@ async def open_loop(
         late, or a connection that waits to be accepted, flatters nobody.
     """
     outcomes: list[Outcome] = []
-    start = time.perf_counter()
 
-    async def one_request(request: bytes, due: float) -> None:
-        fate = await client.fate_of(request)
+    async def one_request(place: int, due: float, start: float) -> None:
+        reply = await client.ask(requests[place % len(requests)])
         ended = time.perf_counter()
-        outcomes.append(Outcome(fate, ended - start - due, ended - start))
+        outcomes.append(Outcome(reply.fate, ended - due, ended - start))
 
-    with _without_garbage_collection():
-        async with asyncio.TaskGroup() as tasks:
-            for due, request in zip(schedule, itertools.cycle(requests), strict=False):
-                await asyncio.sleep(max(0.0, start + due - time.perf_counter()))
-                tasks.create_task(one_request(request, due))
+    await at_times(schedule, one_request)
     return outcomes
 
 
-async def burst(client: Client, requests: Sequence[bytes], *, size: int) -> list[Outcome]:
+async def burst(client: Client, requests: Sequence[Request], *, size: int) -> list[Outcome]:
     """`size` requests at once."""
     return await open_loop(client, requests, [0.0] * size)
 
 
-async def in_turn(client: Client, requests: Sequence[bytes], *, count: int) -> list[Outcome]:
+async def in_turn(client: Client, requests: Sequence[Request], *, count: int) -> list[Outcome]:
     """`count` requests, each after the last one's answer."""
     outcomes: list[Outcome] = []
     start = time.perf_counter()
     for request in itertools.islice(itertools.cycle(requests), count):
         sent = time.perf_counter()
-        fate = await client.fate_of(request)
+        reply = await client.ask(request)
         ended = time.perf_counter()
-        outcomes.append(Outcome(fate, ended - sent, ended - start))
+        outcomes.append(Outcome(reply.fate, ended - sent, ended - start))
     return outcomes
 
 

@@ -2,7 +2,8 @@
 
 Runs in the serving environment, pinned like a server, and prints one JSON object. What it runs is
 what the service runs: our reader, our fitting, ONNX Runtime; its gate, its checks and its answers
-are left out, as the peers have none.
+are left out, as the peers have none. With `--gate` every image is also inspected by the gate: the
+limit of a service that does so.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from cxrserve.findings.interpret import probabilities
 from cxrserve.models.manifest import Manifest
 from cxrserve.models.package import read_package
 from cxrserve.models.preprocess import fit
+from cxrserve.radiograph.gate import QualityGate
+from cxrserve.radiograph.gate_network import load_gate_network
 from cxrserve.radiograph.limits import Limits
 from cxrserve.radiograph.reader import read_radiograph
 
@@ -36,15 +39,18 @@ class Loop:
         graph: bytes of the ONNX file.
         manifest: how an image is fitted.
         threads: threads of ONNX Runtime within one image.
+        gate: inspects every image; None: nothing does.
     """
 
-    def __init__(self, graph: bytes, manifest: Manifest, *, threads: int) -> None:
+    def __init__(
+        self, graph: bytes, manifest: Manifest, *, threads: int, gate: QualityGate | None = None
+    ) -> None:
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         self._session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-        self._input = manifest.input
+        self._input, self._gate = manifest.input, gate
         self._scaled = Limits(jpeg_side=max(Limits().jpeg_side, manifest.input.side))
         self._whole = Limits(jpeg_side=1 << 16)
 
@@ -56,6 +62,8 @@ class Loop:
             whole: decode a JPEG at its full size, as the peers do; else as the service does.
         """
         radiograph = read_radiograph(image, limits=self._whole if whole else self._scaled)
+        if self._gate is not None:
+            self._gate.inspect(radiograph)
         pixels = fit(radiograph.pixels, self._input)[None, None]
         (logits,) = self._session.run(["logits"], {"pixels": pixels})
         return np.asarray(logits[0], np.float32)
@@ -90,17 +98,19 @@ def main() -> None:
     parser.add_argument("--images", type=Path, required=True, help="folder of images")
     parser.add_argument("--seconds", type=float, required=True, help="0: probabilities only")
     parser.add_argument("--cores", type=int, required=True, help="cores it may use")
+    parser.add_argument("--gate", action="store_true", help="inspect every image as well")
     asked = parser.parse_args()
     package = read_package(asked.models_dir / asked.model)
     manifest, graph = package.manifest, package.graph_bytes(package.manifest.graphs[0])
     images = [file.read_bytes() for file in sorted(asked.images.iterdir())]
-    single = Loop(graph, manifest, threads=1)
+    gate = QualityGate(load_gate_network(asked.models_dir / "gate")) if asked.gate else None
+    single = Loop(graph, manifest, threads=1, gate=gate)
     rates: dict[str, float] = {}
     if asked.seconds > 0:
         rates["a loop a core"] = single.rate(images, seconds=asked.seconds, loops=asked.cores)
         if asked.cores > 1:
             # The other way to use several cores; the limit is the better of the two.
-            wide = Loop(graph, manifest, threads=asked.cores)
+            wide = Loop(graph, manifest, threads=asked.cores, gate=gate)
             rates["one loop on all cores"] = wide.rate(images, seconds=asked.seconds, loops=1)
     seen = {
         name: [

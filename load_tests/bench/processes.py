@@ -19,6 +19,8 @@ from pathlib import Path
 
 import psutil
 
+# What a program needs to find others, and nothing else that may be set here.
+KEPT_VARIABLES = ("PATH", "HOME", "LANG", "TMPDIR", "LD_LIBRARY_PATH")
 _GRACE_S = 10.0
 _LOG_LINES = 60
 
@@ -119,6 +121,34 @@ async def running(
         yield psutil.Process(process.pid)
     finally:
         _end(process)
+
+
+async def output_of(
+    command: Sequence[str], *, folder: Path, environment: Mapping[str, str] | None = None
+) -> bytes:
+    """What a program prints; it ends with this task.
+
+    Args:
+        command: its command line; what it prints as errors is shown.
+        folder: its working directory.
+        environment: its whole environment; None: that of this process.
+
+    Raises:
+        NotStarted: it failed.
+    """
+    process = await asyncio.create_subprocess_exec(
+        *command, cwd=folder, env=environment, stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        printed, _ = await process.communicate()
+    except asyncio.CancelledError:
+        process.kill()
+        await process.wait()
+        raise
+    if process.returncode != 0:
+        name = " ".join(Path(word).name for word in command[:6])
+        raise NotStarted(f"`{name} …` ended with {process.returncode}; see above")
+    return printed
 
 
 def family(root: psutil.Process) -> list[psutil.Process]:

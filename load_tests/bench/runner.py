@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
 import math
 import statistics
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
-from load_tests.bench.http_client import BadResponse
 from load_tests.bench.measures import Summary, median_of
-from load_tests.bench.processes import NotStarted, Pinning
-from load_tests.bench.server import Probabilities, Server
-from load_tests.bench.servers import ROOT
-from load_tests.bench.session import Disagrees, Measured, Session, session
-from load_tests.bench.subject import Subject
+from load_tests.bench.server import Server
+from load_tests.bench.session import Measured
+from load_tests.bench.stand import Stand
 
 OFFLINE = "offline"
-_SEED = 20_250_101
-
-Tell = Callable[[str], None]
+SEED = 20_250_101
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +28,7 @@ class Plan:
         capacity: images a second that `loads` are shares of; None: each server's own, its best
             closed loop in the same round.
         slo_ms: an answer that comes later is no goodput.
-        tolerance: largest difference of a probability to the network's own.
+        offline_gate: measure the offline limit with the quality gate as well.
     """
 
     seconds: float
@@ -47,7 +38,7 @@ class Plan:
     loads: tuple[int, ...]
     capacity: float | None
     slo_ms: float
-    tolerance: float
+    offline_gate: bool = False
 
 
 @dataclass(slots=True)
@@ -72,24 +63,26 @@ class Results:
     Attributes:
         cells: in the order they were first measured.
         offline: images a second of each way to loop, a dict a round.
-        differences: server → largest difference of a probability to the network's own.
-        failures: server → why a round of it gave no figures, where one gave none.
+        offline_gated: the same, the quality gate included.
         capacities: server → images a second, where the scenario needed them first.
         deadline_ms: of a burst.
     """
 
     cells: dict[tuple[str, str, int], Cell] = field(default_factory=dict)
     offline: list[dict[str, float]] = field(default_factory=list)
-    differences: dict[str, float] = field(default_factory=dict)
-    failures: dict[str, str] = field(default_factory=dict)
+    offline_gated: list[dict[str, float]] = field(default_factory=list)
     capacities: dict[str, float] = field(default_factory=dict)
     deadline_ms: float | None = None
 
     @property
     def offline_limit(self) -> float | None:
         """Images a second: the median over rounds of the better way to loop."""
-        rates = [max(rates.values()) for rates in self.offline]
-        return statistics.median(rates) if rates else None
+        return _median_of_best(self.offline)
+
+    @property
+    def gated_limit(self) -> float | None:
+        """The same with the quality gate: the limit of who runs it."""
+        return _median_of_best(self.offline_gated)
 
     def best_rate(self, server: str) -> float | None:
         """Saturated throughput: the best closed loop's median."""
@@ -114,37 +107,25 @@ def alternating(names: Sequence[str], rounds: int) -> Iterator[tuple[int, str]]:
 
 
 class Runner:
-    """Measures servers on one subject.
+    """Measures servers on a stand.
 
     Args:
         servers: those to measure, by name.
-        subject: what they serve.
-        pinning: where they and this process run.
-        tell: called as each step begins.
+        stand: where they run.
     """
 
-    def __init__(
-        self, servers: dict[str, Server], subject: Subject, pinning: Pinning, tell: Tell
-    ) -> None:
-        self._servers, self._subject, self._pinning = servers, subject, pinning
-        self._tell = tell
-        self._expected: list[list[Probabilities]] = []
+    def __init__(self, servers: dict[str, Server], stand: Stand) -> None:
+        self._servers, self._stand = servers, stand
+        self._tell = stand.tell
         self.results = Results()
-
-    def steps(self, plan: Plan) -> int:
-        """How often `load` will call `tell`."""
-        each = 1 + len(plan.clients) + len(plan.loads)
-        return 1 + plan.rounds * (1 + each * len(self._servers))
 
     async def load(self, plan: Plan) -> Results:
         """Closed and open loops, and the offline limit between them."""
-        await self._look_up_expected()
         for number, name in alternating([OFFLINE, *self._servers], plan.rounds):
             if name == OFFLINE:
-                self._tell(f"round {number + 1}: offline limit")
-                self.results.offline.append((await self._offline(plan.seconds))["rates"])
+                await self._offline_limits(plan, number)
                 continue
-            with self._noting_failure(name):
+            with self._stand.noting_failure(name):
                 await self._load_one(name, plan, number)
         return self.results
 
@@ -154,12 +135,11 @@ class Runner:
         The deadline is `margin * size / capacity`, the capacity measured first and in a process of
         its own; it is also the SLO that servers are configured with.
         """
-        await self._look_up_expected()
         capacities: dict[str, float] = {}
         for name, server in self._servers.items():
             self._tell(f"{name}: capacity")
-            with self._noting_failure(name):
-                async with self._asked(server, plan) as asked:
+            with self._stand.noting_failure(name):
+                async with self._stand.asked(server, slo_ms=plan.slo_ms) as asked:
                     await asked.warm_up(seconds=plan.warm_up_seconds)
                     measured = await asked.closed(clients=16, seconds=plan.seconds)
                     capacities[name] = measured.summary.answered_rate
@@ -167,23 +147,27 @@ class Runner:
         if not capacities:
             return self.results
         slowest = max(min(capacities.values()), 1.0)
-        plan = replace(plan, slo_ms=math.ceil(1e3 * margin * size / slowest))
-        self.results.deadline_ms = plan.slo_ms
+        slo_ms = float(math.ceil(1e3 * margin * size / slowest))
+        self.results.deadline_ms = slo_ms
         for number, name in alternating(list(capacities), plan.rounds):
-            self._tell(f"round {number + 1}: {name}, {size} at once, {plan.slo_ms:.0f} ms")
-            with self._noting_failure(name):
-                async with self._asked(self._servers[name], plan) as asked:
+            self._tell(f"round {number + 1}: {name}, {size} at once, {slo_ms:.0f} ms")
+            with self._stand.noting_failure(name):
+                async with self._stand.asked(self._servers[name], slo_ms=slo_ms) as asked:
                     measured = await asked.quiet_then_burst(quiet=quiet, burst=size)
                     self.results.add(name, "burst", size, measured)
         return self.results
 
-    def burst_steps(self, plan: Plan) -> int:
-        """How often `burst` will call `tell`."""
-        return 1 + len(self._servers) * (1 + plan.rounds)
+    async def _offline_limits(self, plan: Plan, number: int) -> None:
+        self._tell(f"round {number + 1}: offline limit")
+        self.results.offline.append((await self._stand.offline(plan.seconds))["rates"])
+        if plan.offline_gate:
+            self._tell(f"round {number + 1}: offline limit with the gate")
+            gated = await self._stand.offline(plan.seconds, gate=True)
+            self.results.offline_gated.append(gated["rates"])
 
     async def _load_one(self, name: str, plan: Plan, number: int) -> None:
         self._tell(f"round {number + 1}: {name}, starting")
-        async with self._asked(self._servers[name], plan) as asked:
+        async with self._stand.asked(self._servers[name], slo_ms=plan.slo_ms) as asked:
             await asked.warm_up(seconds=plan.warm_up_seconds)
             best = 0.0
             for clients in plan.clients:
@@ -199,50 +183,11 @@ class Runner:
                     rate=max(capacity, 1.0) * percent / 100,
                     seconds=plan.seconds,
                     # Another schedule each round, the same for every server.
-                    seed=_SEED + number,
+                    seed=SEED + number,
                 )
                 self.results.add(name, "open", percent, measured)
 
-    @asynccontextmanager
-    async def _asked(self, server: Server, plan: Plan) -> AsyncIterator[Session]:
-        """A session whose answers were found to be the network's."""
-        async with session(server, self._subject, self._pinning, slo_ms=plan.slo_ms) as asked:
-            differences = [await asked.largest_difference(one) for one in self._expected]
-            difference = min(differences)
-            known = self.results.differences
-            known[server.name] = max(known.get(server.name, 0.0), difference)
-            if difference > plan.tolerance:
-                raise Disagrees(f"a probability differs by {difference:.4f} from the network's own")
-            yield asked
 
-    @contextmanager
-    def _noting_failure(self, name: str) -> Iterator[None]:
-        """One server that fails must not cost the others their figures; the result names it."""
-        try:
-            yield
-        except (NotStarted, Disagrees, BadResponse, OSError) as error:
-            self.results.failures[name] = f"{type(error).__name__}: {error}"
-
-    async def _look_up_expected(self) -> None:
-        self._tell("the network's own answers")
-        seen = (await self._offline(0))["probabilities"]
-        self._expected = [seen["scaled"], seen["whole"]]
-
-    async def _offline(self, seconds: float) -> dict[str, Any]:
-        command = [str(ROOT / ".venv" / "bin" / "python"), "-m", "load_tests.bench.offline"]
-        command += ["--models-dir", str(self._subject.models_dir), "--model", self._subject.model]
-        command += ["--images", str(self._subject.images_dir), "--seconds", str(seconds)]
-        command += ["--cores", str(self._pinning.server_cores)]
-        process = await asyncio.create_subprocess_exec(
-            *self._pinning.command(command), cwd=ROOT, stdout=asyncio.subprocess.PIPE
-        )
-        try:
-            printed, _ = await process.communicate()
-        except asyncio.CancelledError:
-            process.kill()
-            await process.wait()
-            raise
-        if process.returncode != 0:
-            raise RuntimeError(f"the offline loop ended with {process.returncode}; see above")
-        answer: dict[str, Any] = json.loads(printed)
-        return answer
+def _median_of_best(rounds: Sequence[dict[str, float]]) -> float | None:
+    best = [max(rates.values()) for rates in rounds]
+    return statistics.median(best) if best else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,17 +14,17 @@ import psutil
 
 from load_tests.bench import load
 from load_tests.bench.arrivals import poisson
+from load_tests.bench.exchange import BadResponse, Request
+from load_tests.bench.http_client import HttpConnection, request_bytes
 from load_tests.bench.machine import Usage, UsageMeter
 from load_tests.bench.measures import Fate, Outcome, Summary, summarise
-from load_tests.bench.processes import Pinning, free_ports, running
-from load_tests.bench.server import Place, Probabilities, Server
+from load_tests.bench.processes import KEPT_VARIABLES, Pinning, free_ports, running
+from load_tests.bench.server import Place, Probabilities, Server, Terms
 from load_tests.bench.subject import Subject
 
 _START_LIMIT_S = 120.0
 _PATIENCE_S = 60.0
 _SETTLE_LIMIT_S = 60.0
-# What a server needs to find its programs, and nothing else that may be set here.
-_KEPT_VARIABLES = ("PATH", "HOME", "LANG", "TMPDIR", "LD_LIBRARY_PATH")
 
 
 class Disagrees(Exception):
@@ -60,86 +60,102 @@ class Session:
         slo_ms: float,
         patience_s: float = _PATIENCE_S,
     ) -> None:
-        self._server, self._place, self._subject = server, place, subject
-        self._process, self._slo_ms = process, slo_ms
-        self._client = load.Client(lambda: server.connect(place), patience_s=patience_s)
-        self._requests = self._built(None)
+        self.server, self.subject, self.process, self.slo_ms = server, subject, process, slo_ms
+        self._place = place
+        self.client = load.Client(lambda: server.connect(place), patience_s=patience_s)
+        self._requests = self._built(Terms())
 
-    async def largest_difference(self, expected: Sequence[Probabilities]) -> float:
-        """The largest difference of a probability to the network's own, over all images.
+    def request(self, image: bytes, terms: Terms) -> Request:
+        """The request for an image on these terms."""
+        return self.server.ask(self.subject, image, terms)
+
+    async def get(self, target: str) -> bytes:
+        """What the server says at a path, over HTTP.
+
+        Raises:
+            BadResponse: not 200.
+        """
+        connection = await HttpConnection.open(self._place.http_port)
+        async with asyncio.timeout(_PATIENCE_S):
+            response = await connection.ask(Request(request_bytes("GET", target)))
+        connection.close()
+        if response.status != 200:
+            raise BadResponse(f"{self.server.name} answered {response.status} to GET {target}")
+        return response.body
+
+    async def answers(self) -> list[Probabilities]:
+        """The probabilities of every image, asked one after the other.
 
         Raises:
             Disagrees: an answer is no answer.
         """
-        largest = 0.0
-        for request, row in zip(self._requests, expected, strict=True):
-            connection = await self._server.connect(self._place)
+        found = []
+        for request in self._requests:
+            connection = await self.server.connect(self._place)
             async with asyncio.timeout(_PATIENCE_S):
                 response = await connection.ask(request)
             connection.close()
             if response.status != 200:
                 body = response.body[:500].decode("utf-8", "replace")
-                raise Disagrees(f"{self._server.name} answered {response.status}: {body}")
-            seen = self._server.read(response.body)
-            if len(seen) != len(row):
-                raise Disagrees(f"{self._server.name} gave {len(seen)} of {len(row)} labels")
-            for ours, theirs in zip(row, seen, strict=True):
-                if ours is not None and theirs is not None:
-                    largest = max(largest, abs(ours - theirs))
-        return largest
+                raise Disagrees(f"{self.server.name} answered {response.status}: {body}")
+            found.append(self.server.read(response.body))
+        return found
 
     async def warm_up(self, *, seconds: float, clients: int = 16) -> None:
         """Load that is not counted; batchers learn from it."""
-        await load.in_turn(self._client, self._requests, count=8)
-        await load.closed_loop(self._client, self._requests, clients=clients, seconds=seconds)
+        await load.in_turn(self.client, self._requests, count=8)
+        await load.closed_loop(self.client, self._requests, clients=clients, seconds=seconds)
 
     async def closed(self, *, clients: int, seconds: float) -> Measured:
         """A closed loop; no request has a deadline."""
-        meter = UsageMeter(self._process)
+        meter = UsageMeter(self.process)
         outcomes = await load.closed_loop(
-            self._client, self._requests, clients=clients, seconds=seconds
+            self.client, self._requests, clients=clients, seconds=seconds
         )
         return self._measured(outcomes, seconds, meter)
 
     async def open(self, *, rate: float, seconds: float, seed: int) -> Measured:
         """An open loop; requests carry the SLO as their deadline where the server knows one."""
         schedule = poisson(rate=rate, seconds=seconds, seed=seed)
-        meter = UsageMeter(self._process)
-        outcomes = await load.open_loop(self._client, self._built(self._slo_ms), schedule)
+        meter = UsageMeter(self.process)
+        outcomes = await load.open_loop(
+            self.client, self._built(Terms(deadline_ms=self.slo_ms)), schedule
+        )
         measured = self._measured(outcomes, seconds, meter)
-        await self._settle()
+        await self.settle()
         return measured
 
     async def quiet_then_burst(self, *, quiet: int, burst: int) -> Measured:
         """Requests one after the other, then many at once; only those are counted."""
-        await load.in_turn(self._client, self._requests, count=quiet)
-        meter = UsageMeter(self._process)
-        outcomes = await load.burst(self._client, self._built(self._slo_ms), size=burst)
+        await load.in_turn(self.client, self._requests, count=quiet)
+        meter = UsageMeter(self.process)
+        outcomes = await load.burst(
+            self.client, self._built(Terms(deadline_ms=self.slo_ms)), size=burst
+        )
         return self._measured(outcomes, max(one.ended_s for one in outcomes), meter)
 
-    def close(self) -> None:
-        """End all connections."""
-        self._client.close()
-
-    def _built(self, deadline_ms: float | None) -> list[bytes]:
-        images = self._subject.images
-        return [self._server.ask(self._subject, image, deadline_ms) for image in images]
-
-    def _measured(self, outcomes: list[Outcome], window_s: float, meter: UsageMeter) -> Measured:
-        return Measured(summarise(outcomes, window_s=window_s, slo_ms=self._slo_ms), meter.read())
-
-    async def _settle(self) -> None:
+    async def settle(self) -> None:
         """Wait until nothing of the last load is left: two answers in turn within the SLO."""
         try:
             async with asyncio.timeout(_SETTLE_LIMIT_S):
                 quick = 0
                 while quick < 2:
-                    (one,) = await load.in_turn(self._client, self._requests, count=1)
-                    good = one.fate is Fate.ANSWERED and one.latency_s * 1e3 <= self._slo_ms
+                    (one,) = await load.in_turn(self.client, self._requests, count=1)
+                    good = one.fate is Fate.ANSWERED and one.latency_s * 1e3 <= self.slo_ms
                     quick = quick + 1 if good else 0
                     await asyncio.sleep(0.05)
         except TimeoutError:
             return
+
+    def close(self) -> None:
+        """End all connections."""
+        self.client.close()
+
+    def _built(self, terms: Terms) -> list[Request]:
+        return [self.request(image, terms) for image in self.subject.images]
+
+    def _measured(self, outcomes: list[Outcome], window_s: float, meter: UsageMeter) -> Measured:
+        return Measured(summarise(outcomes, window_s=window_s, slo_ms=self.slo_ms), meter.read())
 
 
 @asynccontextmanager
@@ -166,7 +182,7 @@ async def session(
             scratch=scratch,
             slo_ms=slo_ms,
         )
-        kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
+        kept = {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}
         async with running(
             pinning.command([str(server.python), *server.arguments(place)]),
             environment=kept | server.environment(place, subject),

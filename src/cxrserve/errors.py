@@ -1,11 +1,12 @@
-"""The one tree of errors; `api/problems.py` maps it to HTTP, and later to gRPC.
+"""The one tree of errors; `api/problems.py` maps it to HTTP and gRPC.
 
 CxrError
 ├── BadRequest                 the request itself is malformed
 │   ├── EmptyUpload
 │   ├── NoImagePart
 │   ├── SeveralImages
-│   └── UnknownOption          a query value outside its list
+│   ├── UnknownOption          a query value outside its list
+│   └── BadTensor              a tensor that a model does not take, or that is not what it says
 ├── UploadTooLarge             a limit was reached before memory was spent
 ├── UnsupportedUpload          a kind of file that is not read here
 ├── UnreadableImage            the right kind of file, but it cannot be read
@@ -13,6 +14,7 @@ CxrError
 ├── ModelNotFound
 ├── LabelNotFound              no model asked gives a class map of this label
 ├── NotAcceptable              the answer is not given in the form asked for
+├── NotOffered                 a part of a protocol that is not served, or switched off
 ├── Overloaded                 refused now, with the time to come back
 ├── DeadlineExceeded
 ├── NotReady                   before warm-up or while draining
@@ -72,6 +74,12 @@ class UnknownOption(BadRequest):
     code = "unknown_option"
 
 
+class BadTensor(BadRequest):
+    """A tensor that the model does not take or give, or whose bytes are not what it says."""
+
+    code = "bad_tensor"
+
+
 class UploadTooLarge(CxrError):
     """A limit on bytes, pixels or inflate ratio was passed."""
 
@@ -123,6 +131,12 @@ class NotAcceptable(CxrError):
     """The caller accepts no media type that this answer is given in."""
 
     code = "not_acceptable"
+
+
+class NotOffered(CxrError):
+    """A part of a protocol that is not served here, or is switched off."""
+
+    code = "not_offered"
 
 
 class Overloaded(CxrError):

@@ -102,7 +102,7 @@ class Predictor:
         self.repository = repository
         self._default_models = tuple(default_models)
         self._preparation = preparation
-        self.batcher, self._clock = batcher, clock
+        self.batcher, self.clock = batcher, clock
         self._default_deadline_ms = default_deadline_ms
 
     async def predict(
@@ -131,7 +131,7 @@ class Predictor:
             id=request_id,
             image=film.image,
             results=results,
-            timings_ms=film.timings_ms(self._clock()),
+            timings_ms=film.timings_ms(self.clock()),
         )
 
     async def explain(
@@ -170,7 +170,7 @@ class Predictor:
                     request_id=request_id,
                     image=film.image,
                     lungs=film.lungs(),
-                    timings_ms=film.timings_ms(self._clock()),
+                    timings_ms=film.timings_ms(self.clock()),
                 )
                 return Explained(given, drawn)
 
@@ -218,7 +218,7 @@ class Predictor:
 
         `decoded`: the images that come as pixels; 0: one that is still a file.
         """
-        started = self._clock()
+        started = self.clock()
         asked = asked_models(
             self.repository, question.models or self._default_models, question.operating_point
         )
@@ -265,8 +265,10 @@ class Predictor:
             force=question.force,
             picture=picture,
         )
-        prepared = await self.batcher.decode(prepare, visit.asking)
-        decoded = self._clock()
+        prepared, took_s = await self.batcher.decode(partial(self._timed, prepare), visit.asking)
+        for one in everyone:
+            self.batcher.queue_of(one.model.engine).statistics.prepare_s += took_s
+        decoded = self.clock()
         inferences = await self._infer(visit, prepared)
         readings = tuple(
             Reading(
@@ -289,6 +291,10 @@ class Predictor:
             queue_ms=max(inference.queue_ms for inference in inferences),
             inference_ms=max(inference.inference_ms for inference in inferences),
         )
+
+    def _timed(self, work: Callable[[], Prepared]) -> tuple[Prepared, float]:
+        started = self.clock()
+        return work(), self.clock() - started
 
     async def _infer(self, visit: _Visit, prepared: Prepared) -> list[Inference]:
         if len(visit.everyone) == 1:

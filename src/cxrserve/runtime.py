@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
 import time
+from collections.abc import Coroutine
 from dataclasses import replace
+from typing import Any
 
 from cxrserve.batching.batcher import Batcher
 from cxrserve.batching.model_queue import ModelQueue
+from cxrserve.engines.engine import Engine
 from cxrserve.engines.latency import GPU_SIZES, LatencyTable
 from cxrserve.engines.load import load_engine
 from cxrserve.engines.plan import PlanStore, plan_of
 from cxrserve.engines.warm_up import TableStore, table_of
 from cxrserve.errors import BrokenPackage, CxrError, NotReady
-from cxrserve.models.repository import ModelRepository
+from cxrserve.models.package import ModelPackage
+from cxrserve.models.repository import LoadedModel, ModelRepository, loaded, packages_named
 from cxrserve.predictor import Predictor
 from cxrserve.preparation import Preparation
 from cxrserve.radiograph.gate import QualityGate
@@ -43,10 +46,14 @@ class Runtime:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self._limits = settings.limits()
         self._predictor: Predictor | None = None
         self._sandbox: DicomSandbox | None = None
         self.batcher: Batcher | None = None
         self._why_not_ready = "the service is starting"
+        # One at a time: each measures, and holds a network until it is served.
+        self._loading = asyncio.Lock()
+        self._changes: set[asyncio.Future[None]] = set()
 
     @property
     def is_ready(self) -> bool:
@@ -89,11 +96,8 @@ class Runtime:
 
     async def _start(self) -> None:
         settings, started = self.settings, time.monotonic()
-        plans = PlanStore(settings.cache_dir)
         repository = await asyncio.to_thread(
-            ModelRepository.load,
-            settings.models_dir,
-            lambda package: load_engine(package, plan=plan_of(package, plans)),
+            ModelRepository.load, settings.models_dir, self._engine_of
         )
         gate = await asyncio.to_thread(_load_gate, settings)
         default_models = _default_models(settings, repository)
@@ -102,7 +106,7 @@ class Runtime:
         )
         await asyncio.to_thread(self._sandbox.warm_up)
         await asyncio.to_thread(_warm_up, gate)
-        tables = await asyncio.to_thread(_tables, repository, TableStore(settings.cache_dir))
+        tables = await asyncio.to_thread(lambda: [self._table_of(model) for model in repository])
         batcher = self.batcher = Batcher(
             processors=settings.processors,
             size=settings.queue_size,
@@ -111,16 +115,12 @@ class Runtime:
         )
         for model, table in zip(repository, tables, strict=True):
             batcher.serve(model.engine, table)
-        side = max(model.manifest.input.side for model in repository)
-        limits = settings.limits()
-        limits = replace(limits, jpeg_side=max(limits.jpeg_side, side))
-        read = functools.partial(read_radiograph, limits=limits, dicom_reader=self._sandbox)
+        for model in repository:
+            self._read_as_large_as(model)
         self._predictor = Predictor(
             repository=repository,
             default_models=default_models,
-            preparation=Preparation(
-                lambda data, content_type: read(data, content_type=content_type), gate
-            ),
+            preparation=Preparation(self._read, gate),
             batcher=batcher,
             clock=time.monotonic,
             default_deadline_ms=settings.default_deadline_ms,
@@ -132,6 +132,26 @@ class Runtime:
             settings.models_dir.resolve(),
         )
 
+    async def load(self, name: str) -> None:
+        """Load the packages of this name from the models folder, anew where they are loaded.
+
+        What is in flight on their predecessors is answered by them.
+
+        Raises:
+            ModelNotFound: no package there has this name.
+            BrokenPackage: one of them cannot be served; what was loaded goes on.
+        """
+        await self._to_its_end(self._load(self.predictor.repository, name))
+
+    async def unload(self, name: str, version: str | None = None) -> None:
+        """Serve this version no more, or none; returns when all that was let in is answered.
+
+        Raises:
+            ModelNotFound: it is not loaded.
+        """
+        gone = self.predictor.repository.remove(name, version)
+        await self._to_its_end(self._retire(gone))
+
     async def stop(self) -> None:
         """Finish what was accepted, then free everything."""
         predictor, self._predictor = self._predictor, None
@@ -142,6 +162,64 @@ class Runtime:
             self._sandbox.close()
         if predictor is not None:
             predictor.repository.close()
+
+    async def _to_its_end(self, change: Coroutine[Any, Any, None]) -> None:
+        """Half a change would leave engines that nobody closes: a caller who goes stops nothing."""
+        task = asyncio.ensure_future(change)
+        self._changes.add(task)
+        task.add_done_callback(self._changes.discard)
+        await asyncio.shield(task)
+
+    async def _load(self, repository: ModelRepository, name: str) -> None:
+        async with self._loading:
+            packages = await asyncio.to_thread(packages_named, name, self.settings.models_dir)
+            for package in packages:
+                model = await asyncio.to_thread(loaded, package, self._engine_of)
+                try:
+                    table = await asyncio.to_thread(self._table_of, model)
+                except Exception:
+                    await asyncio.to_thread(model.engine.close)
+                    raise
+                self._read_as_large_as(model)
+                self._batcher().serve(model.engine, table)
+                replaced = repository.add(model)
+                if replaced is not None:
+                    await self._retire([replaced])
+
+    def _batcher(self) -> Batcher:
+        assert self.batcher is not None
+        return self.batcher
+
+    async def _retire(self, models: list[LoadedModel]) -> None:
+        for model in models:
+            await self._batcher().withdraw(model.engine)
+            await asyncio.to_thread(model.engine.close)
+
+    def _engine_of(self, package: ModelPackage) -> Engine:
+        return load_engine(package, plan=plan_of(package, PlanStore(self.settings.cache_dir)))
+
+    def _table_of(self, model: LoadedModel) -> LatencyTable:
+        """How long a model's batches take here: from an earlier start, or measured now."""
+        return table_of(
+            model.engine,
+            digest=model.package.digest,
+            side=model.manifest.input.side,
+            store=TableStore(self.settings.cache_dir),
+            sizes=_STREAM_SIZES if model.engine.independent_slots else GPU_SIZES,
+            clock=time.monotonic,
+            budget_s=_MEASURING_S,
+        )
+
+    def _read(self, data: bytes, content_type: str | None) -> Radiograph:
+        assert self._sandbox is not None
+        return read_radiograph(
+            data, content_type=content_type, limits=self._limits, dicom_reader=self._sandbox
+        )
+
+    def _read_as_large_as(self, model: LoadedModel) -> None:
+        """JPEGs are decoded no smaller than any network wants them."""
+        side = max(self._limits.jpeg_side, model.manifest.input.side)
+        self._limits = replace(self._limits, jpeg_side=side)
 
 
 def _load_gate(settings: Settings) -> QualityGate | None:
@@ -171,19 +249,3 @@ def _warm_up(gate: QualityGate | None) -> None:
     if gate is not None:
         phantom = draw_phantom(side=512)
         gate.inspect(Radiograph(pixels=phantom, format=ImageFormat.PNG, width=512, height=512))
-
-
-def _tables(repository: ModelRepository, store: TableStore) -> list[LatencyTable]:
-    """How long each model's batches take here: from an earlier start, or measured now."""
-    return [
-        table_of(
-            model.engine,
-            digest=model.package.digest,
-            side=model.manifest.input.side,
-            store=store,
-            sizes=_STREAM_SIZES if model.engine.independent_slots else GPU_SIZES,
-            clock=time.monotonic,
-            budget_s=_MEASURING_S,
-        )
-        for model in repository
-    ]

@@ -30,7 +30,7 @@ class Settings(BaseSettings):
 
     host: str = Field("0.0.0.0", description="address to listen on (IPv4 or IPv6)")  # noqa: S104
     http_port: int = Field(3000, ge=1, le=65535, description="HTTP port")
-    grpc_port: int = Field(3001, ge=1, le=65535, description="gRPC port (not served yet)")
+    grpc_port: int = Field(3001, ge=1, le=65535, description="gRPC port")
     models_dir: Path = Field(
         default_factory=_models_beside_the_service, description="folder of model packages"
     )
@@ -56,6 +56,28 @@ class Settings(BaseSettings):
     )
     queue_size: int = Field(
         256, ge=1, description="requests waiting before new ones are refused with 429"
+    )
+    repository_control: Literal["on", "off"] = Field(
+        "off", description="let clients of the Open Inference Protocol load and unload models"
+    )
+    shared_memory: Literal["on", "off"] = Field(
+        "off", description="let clients on this node pass tensors in system shared memory"
+    )
+    grpc_tls_cert: Path | None = Field(
+        None, description="PEM certificate chain of the gRPC server; none: plain text"
+    )
+    grpc_tls_key: Path | None = Field(None, description="PEM private key of grpc_tls_cert")
+    grpc_tls_client_ca: Path | None = Field(
+        None, description="PEM certificates that clients' ones must come from; none: any client"
+    )
+    grpc_max_connection_age_s: float | None = Field(
+        None, gt=0, description="gRPC connections end after this, so that clients balance anew"
+    )
+    grpc_keepalive_s: float = Field(
+        60, gt=0, description="idle gRPC connections are probed after this"
+    )
+    grpc_compression: Literal["off", "gzip", "deflate"] = Field(
+        "off", description="how gRPC answers are compressed"
     )
     share_identical: bool = Field(
         False, description="compute identical images that are in flight once"

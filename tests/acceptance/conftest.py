@@ -31,6 +31,7 @@ class Server:
     url: str
     process: subprocess.Popen[bytes]
     log: Path
+    grpc: str = ""
 
     def client(self) -> httpx.Client:
         return httpx.Client(base_url=self.url, timeout=60)
@@ -56,7 +57,7 @@ def start_server(
 ) -> Server:
     """Start the service and wait until it is ready; fail with its log if it does not become so."""
     serving = os.environ.get("CXRSERVE_SERVING_PYTHON", sys.executable)
-    port = _free_port()
+    port, grpc_port = _free_port(), _free_port()
     if command is None:
         command = [serving, "-m", "cxrserve.cli", "serve"]
     else:
@@ -69,6 +70,7 @@ def start_server(
                 **os.environ,
                 "CXRSERVE_HOST": "127.0.0.1",
                 "CXRSERVE_HTTP_PORT": str(port),
+                "CXRSERVE_GRPC_PORT": str(grpc_port),
                 "CXRSERVE_CACHE_DIR": _cache_dir(),
                 **environment,
             },
@@ -76,7 +78,7 @@ def start_server(
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    server = Server(f"http://127.0.0.1:{port}", process, log)
+    server = Server(f"http://127.0.0.1:{port}", process, log, f"127.0.0.1:{grpc_port}")
     give_up_at = time.monotonic() + wait_s
     probes: dict[str, int | None] = {"livez": None, "readyz": None}
     while time.monotonic() < give_up_at and process.poll() is None:

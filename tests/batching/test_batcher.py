@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -31,6 +32,7 @@ class EchoEngine:
 
     name = precision = "echo"
     slots, independent_slots = 64, True
+    shapes: ClassVar[dict[str, tuple[int, ...]]] = {}
 
     def __init__(self, delay_s: float = 0.0) -> None:
         self.delay_s = delay_s
@@ -60,6 +62,7 @@ class SharedDevice(EchoEngine):
     """An engine like a GPU: two calls in flight, one device."""
 
     slots, independent_slots = 2, False
+    shapes: ClassVar[dict[str, tuple[int, ...]]] = {}
 
 
 @asynccontextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ class _TimedEngine:
     precision = "fp32"
     slots = 1
     independent_slots = True
+    shapes: ClassVar[dict[str, tuple[int, ...]]] = {}
 
     def __init__(self, *, start_s: float = 0.001, each_s: float = 0.01) -> None:
         self.now = 0.0

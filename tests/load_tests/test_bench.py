@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from load_tests.bench import load
 from load_tests.bench.arrivals import poisson
+from load_tests.bench.exchange import Request
 from load_tests.bench.http_client import HttpConnection, parse, request_bytes
 from load_tests.bench.measures import Fate, Outcome, median_of, percentile, summarise
 from load_tests.bench.processes import Cores, NotStarted, Pinning, free_ports, running
@@ -34,7 +35,7 @@ from tests.load_tests.misbehaving import (
     serving,
 )
 
-_ASK = request_bytes("POST", "/predict", b"film", content_type="image/jpeg")
+_ASK = Request(request_bytes("POST", "/predict", b"film", content_type="image/jpeg"))
 
 
 def _client(port: int, *, patience_s: float = 5.0) -> load.Client:
@@ -140,13 +141,13 @@ async def test_what_became_of_a_request_is_what_the_server_did(
 ) -> None:
     async with serving(Misbehaving((answer,))) as port:
         client = _client(port, patience_s=0.3)
-        assert await client.fate_of(_ASK) is fate
+        assert (await client.ask(_ASK)).fate is fate
         client.close()
 
 
 async def test_a_server_that_is_gone_drops_requests() -> None:
     (port,) = free_ports(1)
-    assert await _client(port).fate_of(_ASK) is Fate.DROPPED
+    assert (await _client(port).ask(_ASK)).fate is Fate.DROPPED
 
 
 async def test_a_misbehaving_server_is_counted_request_by_request() -> None:
@@ -161,7 +162,7 @@ async def test_a_misbehaving_server_is_counted_request_by_request() -> None:
 async def test_an_answer_that_came_after_its_client_gave_up_reaches_nobody() -> None:
     async with serving(Misbehaving((OK,), delay_s=0.3)) as port:
         client = _client(port, patience_s=0.1)
-        fates = [await client.fate_of(_ASK) for _ in range(3)]
+        fates = [(await client.ask(_ASK)).fate for _ in range(3)]
         client.close()
     assert fates == [Fate.GIVEN_UP] * 3
 

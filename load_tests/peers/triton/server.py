@@ -37,12 +37,19 @@ def main() -> None:
     environment = os.environ | {"LD_LIBRARY_PATH": os.pathsep.join(libraries), "PATH": programs}
     command = [str(triton / "bin" / "tritonserver"), "--model-repository", str(models)]
     command += ["--backend-directory", str(backends), "--http-address", "127.0.0.1"]
-    command += ["--http-port", str(network.port()), "--allow-grpc", "false"]
+    command += ["--http-port", str(network.port()), *_grpc()]
     command += ["--allow-metrics", "false", "--exit-timeout-secs", "5"]
     # A name of its own in shared memory: `bench/session.py` deletes what Triton forgets there.
     command += [f"--backend-config=python,shm-region-prefix-name=bench-{network.port()}-"]
     os.chdir(os.environ["PYTHONPATH"])
     os.execve(command[0], command, environment)  # noqa: S606
+
+
+def _grpc() -> list[str]:
+    port = os.environ.get("BENCH_GRPC_PORT")
+    if port is None:
+        return ["--allow-grpc", "false"]
+    return ["--allow-grpc", "true", "--grpc-address", "127.0.0.1", "--grpc-port", port]
 
 
 def _wheel() -> Path:

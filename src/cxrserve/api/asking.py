@@ -61,10 +61,10 @@ async def ask(
     """Admit a request, read its upload and do the work; nobody computes for the absent."""
     with admission.enter(question.priority) as admitted:
         upload = await read_upload(request, limits, admitted)
-        return await _unless_gone(request, work(upload))
+        return await unless_gone(request, work(upload))
 
 
-async def _unless_gone(request: Request, work: Awaitable[Given]) -> Given:
+async def unless_gone(request: Request, work: Awaitable[Given]) -> Given:
     """Await `work`, and cancel it when the caller hangs up."""
     task = asyncio.ensure_future(work)
     watch = asyncio.ensure_future(_disconnected(request))

@@ -85,9 +85,14 @@ class RequestEnvelope:
             )
 
 
+def is_safe_id(asked: str) -> bool:
+    """It may stand in the log: no spaces, no line ends, not long."""
+    return _SAFE_ID.fullmatch(asked) is not None
+
+
 def _request_id(scope: Scope) -> str:
     asked = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin-1")
-    return asked if _SAFE_ID.fullmatch(asked) else str(uuid.uuid4())
+    return asked if is_safe_id(asked) else str(uuid.uuid4())
 
 
 def _places(error: BaseException) -> str:

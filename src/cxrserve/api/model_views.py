@@ -2,65 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel
-
 from cxrserve.batching.model_queue import ModelQueue
-from cxrserve.models.manifest import Manifest
+from cxrserve.model_listing import Latency, ModelDetail, ModelList, ModelSummary, PackageLeftOut
 from cxrserve.models.repository import LoadedModel, ModelRepository
-
-
-class ModelSummary(BaseModel):
-    """One loaded model in a line."""
-
-    name: str
-    version: str
-    task: str
-    labels: tuple[str, ...]
-    digest: str
-    engine: str
-    description: str
-
-
-class PackageLeftOut(BaseModel):
-    """A package that could not be loaded, and why."""
-
-    folder: str
-    reason: str
-
-
-class ModelList(BaseModel):
-    """All loaded models, and the packages that were left out."""
-
-    models: tuple[ModelSummary, ...]
-    left_out: tuple[PackageLeftOut, ...]
-
-
-class Latency(BaseModel):
-    """What a batch takes on this machine, by its size, measured and kept true by what runs.
-
-    `drift`: how much longer every batch takes now than when it was measured. `waiting`: requests.
-    """
-
-    sizes: tuple[int, ...]
-    seconds: tuple[float, ...]
-    drift: float
-    waiting: int
-    images: int
-
-
-class ModelDetail(BaseModel):
-    """All that a package says about itself, and what its batches take here.
-
-    `card` is Markdown; its pictures are at `/v1/models/{name}/plots/{file}`, `plots` names them.
-    """
-
-    digest: str
-    engine: str
-    preprocessing: str
-    manifest: Manifest
-    card: str
-    plots: tuple[str, ...]
-    latency: Latency
 
 
 def list_of(repository: ModelRepository) -> ModelList:

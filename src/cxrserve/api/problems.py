@@ -11,20 +11,22 @@ from cxrserve.errors import CxrError
 
 MEDIA_TYPE = "application/problem+json"
 
-# From the most special class to the most general: the first that fits counts.
-_STATUS: tuple[tuple[type[CxrError], int], ...] = (
-    (errors.BadRequest, 400),
-    (errors.UploadTooLarge, 413),
-    (errors.UnsupportedUpload, 415),
-    (errors.UnreadableImage, 422),
-    (errors.NotReadableAsChest, 422),
-    (errors.ModelNotFound, 404),
-    (errors.LabelNotFound, 404),
-    (errors.NotAcceptable, 406),
-    (errors.Overloaded, 429),
-    (errors.NotReady, 503),
-    (errors.DeadlineExceeded, 504),
-    (errors.CxrError, 500),
+# From the most special class to the most general: the first that fits counts. HTTP's status, and
+# gRPC's code by name.
+_STATUS: tuple[tuple[type[CxrError], int, str], ...] = (
+    (errors.BadRequest, 400, "INVALID_ARGUMENT"),
+    (errors.UploadTooLarge, 413, "INVALID_ARGUMENT"),
+    (errors.UnsupportedUpload, 415, "INVALID_ARGUMENT"),
+    (errors.UnreadableImage, 422, "INVALID_ARGUMENT"),
+    (errors.NotReadableAsChest, 422, "FAILED_PRECONDITION"),
+    (errors.ModelNotFound, 404, "NOT_FOUND"),
+    (errors.LabelNotFound, 404, "NOT_FOUND"),
+    (errors.NotAcceptable, 406, "INVALID_ARGUMENT"),
+    (errors.NotOffered, 501, "UNIMPLEMENTED"),
+    (errors.Overloaded, 429, "RESOURCE_EXHAUSTED"),
+    (errors.NotReady, 503, "UNAVAILABLE"),
+    (errors.DeadlineExceeded, 504, "DEADLINE_EXCEEDED"),
+    (errors.CxrError, 500, "INTERNAL"),
 )
 _TITLES = {
     "empty_upload": "The upload is empty",
@@ -32,6 +34,7 @@ _TITLES = {
     "several_images": "More than one image came",
     "unknown_option": "An option has a value that is not in its list",
     "bad_request": "The request is malformed",
+    "bad_tensor": "A tensor is not what the model takes",
     "too_large": "The upload is over a limit",
     "unsupported_media_type": "This kind of file is not read here",
     "unreadable_image": "The image cannot be read",
@@ -39,6 +42,7 @@ _TITLES = {
     "model_not_found": "No such model is loaded",
     "label_not_found": "No model has a class map of this label",
     "not_acceptable": "The answer is not given in a form you accept",
+    "not_offered": "This is not served here",
     "overloaded": "Too many requests are waiting",
     "deadline_exceeded": "The deadline passed",
     "not_ready": "The service is not ready",
@@ -49,7 +53,12 @@ _TITLES = {
 
 def status_of(error: CxrError) -> int:
     """The HTTP status of an error."""
-    return next(status for kind, status in _STATUS if isinstance(error, kind))
+    return next(status for kind, status, _ in _STATUS if isinstance(error, kind))
+
+
+def grpc_code_of(error: CxrError) -> str:
+    """The name of the gRPC status code of an error."""
+    return next(code for kind, _, code in _STATUS if isinstance(error, kind))
 
 
 def problem_of(error: CxrError, request_id: str) -> dict[str, Any]:

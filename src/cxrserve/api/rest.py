@@ -14,15 +14,18 @@ from starlette.routing import Match, Route
 
 from cxrserve import __version__
 from cxrserve.answer import NOTICE, Answer
-from cxrserve.api import api_docs, problems
+from cxrserve.api import api_docs, batch, problems
 from cxrserve.api import explain as explain_api
 from cxrserve.api.asking import CALLER_GONE, ask, question_of
 from cxrserve.api.envelope import RequestEnvelope, problem_response
-from cxrserve.api.model_views import ModelDetail, ModelList, detail_of, list_of
+from cxrserve.api.model_views import detail_of, list_of
+from cxrserve.api.oip_http import routes as oip_http
 from cxrserve.batching.admission import Admission
 from cxrserve.errors import CxrError, UnknownOption
+from cxrserve.model_listing import ModelDetail, ModelList
 from cxrserve.observability.batch_metrics import families_of
 from cxrserve.observability.metrics import Metrics
+from cxrserve.oip.plane import Plane
 from cxrserve.predictor import Question
 from cxrserve.radiograph.limits import MIB
 from cxrserve.runtime import Runtime
@@ -52,6 +55,7 @@ def create_app(runtime: Runtime) -> FastAPI:
         requests=runtime.settings.queue_size + runtime.settings.processors,
         upload_bytes=max(_MOST_INSIDE_BYTES, runtime.settings.limits().upload_bytes),
     )
+    plane = app.state.plane = Plane(runtime, metrics)
     app.state.runtime, app.state.metrics, app.state.admission = runtime, metrics, admission
     _handle_errors(app, metrics)
 
@@ -92,6 +96,8 @@ def create_app(runtime: Runtime) -> FastAPI:
         metrics.answered(answer)
         return Response(answer.model_dump_json(), media_type="application/json")
 
+    batch.mount(app, runtime, admission, metrics)
+    oip_http.mount(app, plane, admission, metrics, most_bytes=_most_bytes(runtime))
     explain_api.mount(app, runtime, admission, metrics)
 
     @app.get("/v1/models", response_model=ModelList, tags=["models"], summary="What is loaded")
@@ -143,6 +149,11 @@ def create_app(runtime: Runtime) -> FastAPI:
         raise HTTPException(404, "nothing is served at this path; see /docs")
 
     return app
+
+
+def _most_bytes(runtime: Runtime) -> int:
+    """Of a request that may hold as many files as one upload's limit, and words about them."""
+    return runtime.settings.limits().upload_bytes + MIB
 
 
 def _allowed_methods(app: FastAPI, request: Request) -> str:

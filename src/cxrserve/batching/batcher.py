@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from cxrserve.batching.device import Clock, Device
 from cxrserve.batching.line import Priority, Waiting
 from cxrserve.batching.model_queue import Inference, ModelQueue
-from cxrserve.batching.promises import NEWCOMERS_SHARE, Promises
+from cxrserve.batching.promises import Promises
 from cxrserve.batching.sharing import Sharing
 from cxrserve.engines.engine import Engine
 from cxrserve.engines.latency import LatencyTable
@@ -29,7 +29,7 @@ _STAT_EXTRA = 1.25
 # Whoever finds a full queue comes back when this share of it has been served.
 _ROOM_AGAIN = 0.1
 # Hashing all of a large upload would hold up the event loop.
-_END = 1 << 16
+_END = 1 << 14
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +99,19 @@ class Batcher:
         queue = ModelQueue(engine, table=table, device=device, clock=self._clock, width=width)
         self._queues[id(engine)] = queue
         return queue
+
+    async def withdraw(self, engine: Engine) -> None:
+        """Let an engine be asked no more, once all that was let in for it is answered.
+
+        Who calls this has seen to it that nobody asks for the engine any more.
+        """
+        queue = self._queues[id(engine)]
+        await queue.drained()
+        del self._queues[id(engine)]
+        queue.device.detach(queue)
+        if queue.device in self._others:
+            self._others.remove(queue.device)
+            queue.device.close()
 
     def queue_of(self, engine: Engine) -> ModelQueue:
         """The queue in front of an engine."""
@@ -175,24 +188,24 @@ class Batcher:
         decoding = sum(n for p, n in self._to_decode.items() if p <= asking.priority)
         host_s = (decoding + (not asking.decoded)) * self._device.host_s
         finish = self._finish_of(queues, newcomer, now, host_s=host_s)
-        room = min(queue.latest_finish(newcomer, now) for queue in queues)
-        if len(self._promises) and asking.priority is not Priority.STAT:
-            room = min(room, now + NEWCOMERS_SHARE * (asking.deadline - now))
-        if finish <= room:
-            return
-        if (
-            finish <= asking.deadline
-            and len(self._promises)
-            and self._promises.keeps(asking.digest(), now)
-        ):
-            return
         each_s = sum(1 / queue.table.best_rate() for queue in queues) + self._device.host_s
-        self._refuse(
-            asking, now,
-            f"no answer within {budget_ms:.0f} ms is possible: "
-            f"it would take about {(finish - now) * 1e3:.0f} ms",
-            wait_s=finish - room, each_s=each_s / self._device.threads,
-        )  # fmt: skip
+        each_s /= self._device.threads
+        room = min(queue.latest_finish(newcomer, now) for queue in queues)
+        if len(self._promises):
+            if self._promises.keeps(asking.digest(), now):
+                room = asking.deadline
+            elif asking.priority is not Priority.STAT:
+                left = self._promises.newcomers_room(
+                    now=now, deadline=asking.deadline, alone_s=alone_s, each_s=each_s
+                )
+                room = min(room, left)
+        if finish > room:
+            self._refuse(
+                asking, now,
+                f"no answer within {budget_ms:.0f} ms is promised: "
+                f"it would take about {(finish - now) * 1e3:.0f} ms",
+                wait_s=finish - room, each_s=each_s,
+            )  # fmt: skip
 
     def _finish_of(
         self, queues: list[ModelQueue], newcomer: Waiting, now: float, *, host_s: float
@@ -235,6 +248,7 @@ class Booking:
         if self._decodes:
             batcher._to_decode[asking.priority] += 1
         for queue in queues:
+            queue.visited(1)
             queue.booked[asking.priority] += asking.images
         batcher._entered()
 
@@ -280,5 +294,6 @@ class Booking:
     ) -> None:
         for queue in self._queues:
             self._release(queue, self._kept[id(queue)])
+            queue.visited(-1)
         self._has_decoded()
         self._batcher._left()

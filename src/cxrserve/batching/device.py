@@ -81,6 +81,7 @@ class Device:
         self._numbers = itertools.count()
         self._running: dict[int, tuple[float, int]] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._wakes_at = math.inf
         self._last_end = -math.inf
         self.host_s = 0.01
         """What a piece of host work (decoding) takes: an exponentially weighted mean."""
@@ -88,6 +89,10 @@ class Device:
     def attach(self, source: Source) -> None:
         """Let a queue run here."""
         self._sources.append(source)
+
+    def detach(self, source: Source) -> None:
+        """Let a queue, in which nobody waits, run here no more."""
+        self._sources.remove(source)
 
     def slots(self) -> Slots:
         """What is free now, and until when the rest is busy."""
@@ -215,9 +220,19 @@ class Device:
         return max(alone, before + (1 - OVERLAP) * work.expected_s)
 
     def _plan_to_wake(self, now: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
         times = [at for source in self._sources if (at := source.wake_at()) is not None]
-        if times:
-            self._timer = self._loop.call_later(max(0.0, min(times) - now), self.dispatch)
+        if not times:
+            return
+        at = min(times)
+        # Most that wait are served before they must be looked at again: a timer that comes too
+        # early finds nothing to do, which costs less than a new one for every request.
+        if self._timer is not None:
+            if self._wakes_at <= at:
+                return
+            self._timer.cancel()
+        self._wakes_at = at
+        self._timer = self._loop.call_later(max(0.0, at - now), self._wake)
+
+    def _wake(self) -> None:
+        self._timer = None
+        self.dispatch()

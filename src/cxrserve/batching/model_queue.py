@@ -35,14 +35,21 @@ class Inference:
 
 @dataclass(slots=True)
 class Statistics:
-    """What a queue has done since it began; times in seconds, summed over images."""
+    """What a queue has done since it began; times in seconds, summed over images.
+
+    `batch_s`: time of all batches of a size, each counted once. `prepare_s`: reading, checking and
+    fitting. `ended`: when the last batch did, on the queue's clock.
+    """
 
     batches: Counter[int] = field(default_factory=Counter)
+    batch_s: dict[int, float] = field(default_factory=dict)
     images: int = 0
     failed: int = 0
     late: int = 0
+    prepare_s: float = 0.0
     queue_s: float = 0.0
     compute_s: float = 0.0
+    ended: float | None = None
 
 
 @dataclass(slots=True)
@@ -79,7 +86,8 @@ class ModelQueue:
         self.statistics = Statistics()
         self.booked: Counter[Priority] = Counter()
         """Images that were let in and are not here yet: they are being decoded."""
-        self._device, self._clock = device, clock
+        self._visitors = 0
+        self.device, self._clock = device, clock
         self._line = Line()
         self._requests: dict[int, _Request] = {}
         self._numbers = itertools.count()
@@ -113,13 +121,13 @@ class ModelQueue:
         self._line.add(
             Waiting(number=number, arrived=now, deadline=deadline, priority=priority, client=client)
         )
-        self._device.dispatch()
+        self.device.dispatch()
         try:
             return await answer
         finally:
             if number in self._line:  # the caller has gone
                 self._line.remove(number)
-                self._device.dispatch()
+                self.device.dispatch()
             self._requests.pop(number, None)
             self._tell_when_empty()
 
@@ -130,7 +138,7 @@ class ModelQueue:
             ahead=self._ahead_of(newcomer, now) + newcomer.images - 1,
             images=1,
             table=self.table,
-            slots=self._slots(self._device.slots()),
+            slots=self._slots(self.device.slots()),
             now=now,
             other_work_s=other_work_s,
         )
@@ -154,9 +162,14 @@ class ModelQueue:
         booked = sum(n for priority, n in self.booked.items() if priority <= newcomer.priority)
         return booked + (self._line.ahead_of(newcomer, now) if len(self._line) else 0)
 
+    def visited(self, change: int) -> None:
+        """So many more requests that were let in may still come here (or, negative, fewer)."""
+        self._visitors += change
+        self._tell_when_empty()
+
     async def drained(self) -> None:
-        """Wait until nothing waits or runs."""
-        while self._requests or self._in_flight:
+        """Wait until nothing waits or runs, and none that was let in can still come."""
+        while self._requests or self._in_flight or self._visitors:
             self._all_done.clear()
             await self._all_done.wait()
 
@@ -224,6 +237,8 @@ class ModelQueue:
         if not failed:  # a batch that was halved says nothing of its size
             self.table.observe(min(count, self.table.largest), took_s)
         seen.batches[count] += 1
+        seen.batch_s[count] = seen.batch_s.get(count, 0.0) + took_s
+        seen.ended = self._clock()
         seen.images += count
         seen.failed += failed
         seen.compute_s += took_s * count
@@ -258,7 +273,7 @@ class ModelQueue:
         )
 
     def _tell_when_empty(self) -> None:
-        if not self._requests and not self._in_flight:
+        if not (self._requests or self._in_flight or self._visitors):
             self._all_done.set()
 
 

@@ -68,6 +68,7 @@ class _Contract:
         self.independent_slots = network.independent_slots
         self._network = network
         self._labels = labels
+        self.shapes: Mapping[str, tuple[int, ...]] = {}
         self._check_names()
         rng = np.random.default_rng(0)
         self._check_contract(rng.integers(0, 256, (2, 1, side, side), np.uint8))
@@ -111,6 +112,7 @@ class Classifier(_Contract):
                 f"for {self._labels} labels"
             )
         # mean(cam) + bias == logit: the bias is whatever is left, so it must be left everywhere.
+        self.shapes = {"logits": logits.shape[1:], "cam": cam.shape[1:]}
         bias = logits - cam.mean(axis=(2, 3))
         if not np.abs(bias[0] - bias[1]).max() <= _CAM_TOLERANCE:
             raise BrokenPackage("the graph breaks mean(cam) + bias == logit")
@@ -134,6 +136,7 @@ class Segmenter(_Contract):
         mask = self._network.run(pixels)["mask"]
         if mask.ndim != 4 or mask.shape[:2] != (len(pixels), self._labels) or not mask.size:
             raise BrokenPackage(f"the graph gives a mask {mask.shape} for {self._labels} labels")
+        self.shapes = {"mask": mask.shape[1:]}
         try:
             self.run(pixels)
         except EngineFailure as error:

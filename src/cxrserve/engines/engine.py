@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -60,6 +61,10 @@ class Runs(Protocol):
 
 class Engine(Runs, Protocol):
     """Runs batches of one model. `run` may be called from several threads at once."""
+
+    @property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """The shape of each output of one image, without the batch: `logits`, `cam` or `mask`."""
 
     def run(self, pixels: NDArray[np.uint8]) -> Outputs | Masks:
         """Run one batch: a segmentation model gives `Masks`, every other `Outputs`.

@@ -53,8 +53,8 @@ class ModelRepository:
 
     def __init__(self, models: list[LoadedModel], left_out: list[LeftOut]) -> None:
         self._models: dict[str, list[LoadedModel]] = {}
-        for model in sorted(models, key=_version_order, reverse=True):
-            self._models.setdefault(model.manifest.name, []).append(model)
+        for model in models:
+            self.add(model)
         self.left_out = tuple(left_out)
 
     @classmethod
@@ -71,17 +71,44 @@ class ModelRepository:
                 key = (package.manifest.name, package.manifest.version)
                 if key in seen:
                     raise BrokenPackage(f"{key[0]} {key[1]} is there twice")
-                models.append(
-                    LoadedModel(
-                        package, load_engine(package), preprocessing_digest(package.manifest.input)
-                    )
-                )
+                models.append(loaded(package, load_engine))
                 seen.add(key)
             except CxrError as error:
                 name = str(place.relative_to(folder))
                 _log.error("model package left out: %s: %s", name, error.detail)
                 left_out.append(LeftOut(name, error.detail))
         return cls(models, left_out)
+
+    def add(self, model: LoadedModel) -> LoadedModel | None:
+        """Serve a model from now on; what it takes the place of: the same name and version."""
+        replaced = self._take_out(model)
+        versions = self._models.setdefault(model.manifest.name, [])
+        versions.append(model)
+        versions.sort(key=_version_order, reverse=True)
+        return replaced
+
+    def remove(self, name: str, version: str | None = None) -> list[LoadedModel]:
+        """Serve this version no more, or none; what was removed.
+
+        Raises:
+            ModelNotFound: it is not loaded.
+        """
+        gone = [self.get(name, version)] if version else list(self._models.get(name, ()))
+        if not gone:
+            self.get(name)
+        for model in gone:
+            self._take_out(model)
+        return gone
+
+    def _take_out(self, model: LoadedModel) -> LoadedModel | None:
+        name, version = model.manifest.name, model.manifest.version
+        versions = self._models.get(name, [])
+        found = next((one for one in versions if one.manifest.version == version), None)
+        if found is not None:
+            versions.remove(found)
+            if not versions:
+                del self._models[name]
+        return found
 
     def __iter__(self) -> Iterator[LoadedModel]:
         """All models, by name, the newest version of each first."""
@@ -114,6 +141,46 @@ class ModelRepository:
         """Free all engines."""
         for model in self:
             model.engine.close()
+
+
+def loaded(package: ModelPackage, load_engine: EngineLoader) -> LoadedModel:
+    """A package with its engine.
+
+    Raises:
+        BrokenPackage: the engine refuses it.
+    """
+    return LoadedModel(package, load_engine(package), preprocessing_digest(package.manifest.input))
+
+
+def packages_listed(folder: Path) -> list[str]:
+    """Names of the folders below `folder` that hold packages, the gate's not among them."""
+    names = (place.relative_to(folder).parts[0] for place in package_folders(folder))
+    return [name for name in dict.fromkeys(names) if name != "gate"]
+
+
+def packages_named(name: str, folder: Path) -> list[ModelPackage]:
+    """The packages below `folder` that have this name, the newest last.
+
+    Raises:
+        ModelNotFound: there is none.
+        BrokenPackage: the one that lies where it should cannot be trusted.
+    """
+    found: list[ModelPackage] = []
+    broken: BrokenPackage | None = None
+    for place in package_folders(folder):
+        try:
+            package = read_package(place)
+        except BrokenPackage as error:
+            if name in place.relative_to(folder).parts:
+                broken = error
+            continue
+        if package.manifest.name == name and package.manifest.task != "gate":
+            found.append(package)
+    if broken is not None:
+        raise broken
+    if not found:
+        raise ModelNotFound(f"no package in the models folder is called {name[:64]!r}")
+    return found
 
 
 def package_folders(folder: Path) -> Iterator[Path]:

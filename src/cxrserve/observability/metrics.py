@@ -18,7 +18,7 @@ from prometheus_client import (
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from cxrserve.answer import Answer, Explanation
+from cxrserve.answer import Answer, Explanation, ImageSeen, Timings
 from cxrserve.errors import CxrError, NotReadableAsChest, UnreadableImage
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -39,6 +39,13 @@ class Metrics:
             "cxrserve_http_request_seconds",
             "Time of each HTTP request",
             ["method", "route", "status"],
+            buckets=_BUCKETS_S,
+            registry=registry,
+        )
+        self._called = Histogram(
+            "cxrserve_grpc_request_seconds",
+            "Time of each gRPC call",
+            ["method", "code"],
             buckets=_BUCKETS_S,
             registry=registry,
         )
@@ -67,16 +74,24 @@ class Metrics:
         """Count one HTTP request; `route` is a template, `status` 0 if the caller had gone."""
         self._served.labels(method, route, str(status)).observe(seconds)
 
+    def called(self, method: str, code: str, seconds: float) -> None:
+        """Count one gRPC call; `method` is one that is served."""
+        self._called.labels(method, code).observe(seconds)
+
     def exposition(self) -> bytes:
         """All metrics, in Prometheus' text format."""
         return generate_latest(self._registry)
 
     def answered(self, answer: Answer | Explanation) -> None:
         """Count an answer and its stages."""
+        self.looked(answer.image, answer.timings_ms)
+
+    def looked(self, image: ImageSeen, timings_ms: Timings) -> None:
+        """Count an image whose answer is given as tensors."""
         self._requests.labels("answered").inc()
-        for remark in (*answer.image.warnings, *answer.image.reasons):
+        for remark in (*image.warnings, *image.reasons):
             self._reasons.labels(remark.code).inc()
-        for stage, milliseconds in answer.timings_ms.model_dump().items():
+        for stage, milliseconds in timings_ms.model_dump().items():
             self._stages.labels(stage).observe(milliseconds / 1e3)
 
     def refused(self, error: CxrError) -> None:

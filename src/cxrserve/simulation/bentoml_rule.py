@@ -10,11 +10,13 @@ time, and after a quiet time a burst looks much slower than it is.
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import replace
 
 import numpy as np
 
-from cxrserve.batching.line import Waiting
+from cxrserve.batching.line import Priority, Waiting
 from cxrserve.batching.policy import Decision, Slots
+from cxrserve.simulation.host import FirstCome
 
 _POLL_S = 0.001
 _KEPT = 50
@@ -30,13 +32,21 @@ class BentoMl:
     """One worker for each independent slot, each with its own queue; one for a shared device."""
 
     def __init__(self, *, largest: int, limit_s: float, workers: int) -> None:
+        self.host = FirstCome()
         self._workers = [_Worker(largest, limit_s) for _ in range(workers)]
         self._next = 0
 
-    def arrive(self, request: Waiting, slots: Slots, now: float) -> None:
+    def admit(self, request: Waiting, slots: Slots, now: float) -> None:
+        """Everyone is let in."""
+
+    def wait(self, request: Waiting, now: float) -> None:
         """Workers take turns."""
-        self._workers[self._next].queue.append(request)
+        self._workers[self._next].queue.append(replace(request, arrived=now))
         self._next = (self._next + 1) % len(self._workers)
+
+    def urgency(self, now: float) -> Priority | None:
+        """Nobody is more urgent than another."""
+        return Priority.ROUTINE if any(worker.queue for worker in self._workers) else None
 
     def decide(self, slots: Slots, now: float) -> Decision:
         """What the first worker does that does anything."""

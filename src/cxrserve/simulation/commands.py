@@ -55,6 +55,9 @@ def simulate(  # noqa: PLR0917 - typer's options
     mix: Annotated[str, typer.Option(help="shares of stat,urgent,routine")] = "0.1,0.2,0.7",
     clients: Annotated[int, typer.Option(min=1, help="how many ask")] = 8,
     noise: Annotated[float, typer.Option(min=0.0, help="of a batch's time, as a share")] = 0.05,
+    host_ms: Annotated[
+        float, typer.Option(min=0.0, help="decoding of an image, on the slots of a CPU or beside")
+    ] = 0.0,
     replicas: Annotated[int, typer.Option(min=1, help="behind the balancer")] = 1,
     balancer: Annotated[str, typer.Option(help=", ".join(BALANCERS))] = "round-robin",
     autoscale: Annotated[
@@ -74,7 +77,7 @@ def simulate(  # noqa: PLR0917 - typer's options
         _fail(f"no balancer {balancer}: one of {', '.join(BALANCERS)}")
     rng = np.random.default_rng(seed)
     try:
-        machine = hardware(device, slots=slots, noise=noise)
+        machine = hardware(device, slots=slots, noise=noise, host_s=host_ms / 1e3)
         crowd = _crowd(slo_ms, mix, clients, machine)
         if arrivals is not None:
             times = recorded(arrivals)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,9 @@ class Hardware:
         independent: the slots do not slow each other; otherwise batches run one after the other,
             and a batch copies its first quarter while the one before it still runs.
         noise: standard deviation of the logarithm of a batch's time; its mean stays the table's.
+        host_s: time on a thread of the processors that decoding an image takes.
+        host_threads: threads that decode, where the networks have a device of their own
+            (`independent` is false); else decoding and networks share the slots.
     """
 
     name: str
@@ -30,16 +33,20 @@ class Hardware:
     slots: int = 2
     independent: bool = False
     noise: float = 0.0
+    host_s: float = 0.0
+    host_threads: int = 2
 
     def rate(self) -> float:
-        """The most images a second that it can run."""
+        """The most images a second that it can decode and run."""
         alone = self.table.best_rate()
         if self.independent:
-            return alone * self.slots
-        return alone / (1 - OVERLAP) if self.slots > 1 else alone
+            return self.slots / (1 / alone + self.host_s)
+        if self.slots > 1:
+            alone /= 1 - OVERLAP
+        return min(alone, self.host_threads / self.host_s) if self.host_s else alone
 
 
-def hardware(name: str, *, slots: int = 2, noise: float = 0.0) -> Hardware:
+def hardware(name: str, *, slots: int = 2, noise: float = 0.0, host_s: float = 0.0) -> Hardware:
     """The device of this name, or of a file with `LatencyTable.as_dict` (and `independent`).
 
     Raises:
@@ -47,14 +54,16 @@ def hardware(name: str, *, slots: int = 2, noise: float = 0.0) -> Hardware:
     """
     if name in TABLES:
         table, independent = TABLES[name]
-        return Hardware(name=name, table=table, slots=slots, independent=independent, noise=noise)
-    file = Path(name)
-    if not file.is_file():
+    elif Path(name).is_file():
+        data = json.loads(Path(name).read_text())
+        table = LatencyTable.from_dict(data)
+        independent = bool(data.get("independent", False))
+        name = Path(name).stem
+    else:
         raise ValueError(f"no table {name}: name a file or one of {', '.join(TABLES)}")
-    data = json.loads(file.read_text())
-    table = LatencyTable.from_dict(data)
-    independent = bool(data.get("independent", False))
-    return Hardware(name=file.stem, table=table, slots=slots, independent=independent, noise=noise)
+    return Hardware(
+        name=name, table=table, slots=slots, independent=independent, noise=noise, host_s=host_s
+    )
 
 
 def stepped(buckets: dict[int, float]) -> LatencyTable:
@@ -82,12 +91,20 @@ class _Flight:
 
 
 class Device:
-    """Runs batches under a virtual clock."""
+    """Runs batches under a virtual clock, and decodes where its slots are the processors."""
 
     def __init__(self, hardware: Hardware, rng: np.random.Generator) -> None:
         self._hardware, self._rng = hardware, rng
         self._flights: list[_Flight] = []
         self.busy_s = 0.0
+
+    def processors(self) -> Device:
+        """What decodes: these slots, or threads beside a device that is for networks only."""
+        machine = self._hardware
+        if machine.independent:
+            return self
+        threads = replace(machine, slots=machine.host_threads, independent=True)
+        return Device(threads, self._rng)
 
     @property
     def in_flight(self) -> int:
@@ -123,8 +140,22 @@ class Device:
         self._flights.append(flight)
         return flight.ends, own_s
 
+    def decode(self, now: float) -> float:
+        """Decode one image on a slot; returns when it ends.
+
+        Raises:
+            RuntimeError: no slot is free.
+        """
+        if len(self._flights) >= self._hardware.slots:
+            raise RuntimeError("an image was decoded where no slot was free")
+        mean_s = self._hardware.host_s
+        own_s = mean_s * self._noise()
+        self.busy_s += own_s
+        self._flights.append(_Flight(now + own_s, now + mean_s))
+        return now + own_s
+
     def finish(self, ended: float) -> None:
-        """A batch has ended."""
+        """A batch has ended, or an image is decoded."""
         done = next(flight for flight in self._flights if flight.ends == ended)
         self._flights.remove(done)
 

@@ -44,7 +44,7 @@ def dispatchers(machine: Hardware, slo_s: float) -> dict[str, Callable[[], Dispa
     timeout_s = max(slo_s - full_s * (1.0 if machine.independent else 1.75), 0.0)
     delay_s = slo_s / 20
     return {
-        OURS: lambda: Ours(table),
+        OURS: lambda: Ours(table, host_s=machine.host_s),
         "bentoml": lambda: BentoMl(largest=largest, limit_s=slo_s, workers=workers),
         "triton": lambda: Triton(largest=largest, delay_s=delay_s, timeout_s=timeout_s),
         "window": lambda: Window(largest=largest, window_s=delay_s),

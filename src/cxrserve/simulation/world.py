@@ -68,6 +68,7 @@ class Replica:
 
     def __init__(self, dispatcher: Dispatcher, device: Device, ready_at: float) -> None:
         self.dispatcher, self.device, self.ready_at = dispatcher, device, ready_at
+        self.processors = device.processors()
         self.waiting: dict[int, Waiting] = {}
         self.running = 0
         self.leaving = False
@@ -149,21 +150,31 @@ class World:
         load = [replica.outstanding for replica in ready]
         replica = ready[self._balancer(load, self._turn, self._rng)]
         self._turn += 1
-        retry_after_s = replica.dispatcher.arrive(request, replica.device.slots(), now)
+        retry_after_s = replica.dispatcher.admit(request, replica.device.slots(), now)
         if retry_after_s is not None:
             self._end(Ending(request, Fate.REFUSED, now, retry_after_s=retry_after_s))
         else:
             replica.waiting[request.number] = request
+            if self._hardware.host_s:
+                replica.dispatcher.host.add(request)
+            else:
+                replica.dispatcher.wait(request, now)
         self._decide(replica, now)
 
     def _decide(self, replica: Replica, now: float) -> None:
         while True:
+            if self._decodes_first(replica, now):
+                self._decode(replica, now)
+                continue
             decision = replica.dispatcher.decide(replica.device.slots(), now)
             for number in decision.late:
                 self._end(Ending(replica.waiting.pop(number), Fate.SHED, now))
-            if not decision.run:
+            if decision.run:
+                self._start(replica, decision, now)
+            elif self._may_decode(replica, now):
+                self._decode(replica, now)
+            else:
                 break
-            self._start(replica, decision, now)
         wake = decision.wait_until
         if wake is not None and wake != replica.wake_at and replica.waiting:
             replica.wake_at = max(wake, now + _SHORTEST_WAIT_S)
@@ -173,6 +184,29 @@ class World:
         if replica.wake_at == now:  # otherwise another time was set since
             replica.wake_at = None
             self._decide(replica, now)
+
+    def _may_decode(self, replica: Replica, now: float) -> bool:
+        free = replica.processors.slots().free
+        return free > 0 and replica.dispatcher.host.first(now) is not None
+
+    def _decodes_first(self, replica: Replica, now: float) -> bool:
+        """Of equally urgent work the batch goes first, as in `batching.device`."""
+        if not self._may_decode(replica, now):
+            return False
+        waiting = replica.dispatcher.host.first(now)
+        running = replica.dispatcher.urgency(now)
+        return running is None or (waiting is not None and waiting < running)
+
+    def _decode(self, replica: Replica, now: float) -> None:
+        request = replica.waiting[replica.dispatcher.host.take(now)]
+        ends = replica.processors.decode(now)
+
+        def finish(time: float) -> None:
+            replica.processors.finish(ends)
+            replica.dispatcher.wait(request, time)
+            self._decide(replica, time)
+
+        self._at(ends, finish)
 
     def _start(self, replica: Replica, decision: Decision, now: float) -> None:
         batch = [replica.waiting.pop(number) for number in decision.run]

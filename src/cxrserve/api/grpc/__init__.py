@@ -1,0 +1,1 @@
+"""The gRPC server: the Open Inference Protocol, our own typed service, health, reflection."""

@@ -1,0 +1,57 @@
+"""How OpenAPI shows the protocol's requests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_NAME = {"type": "string", "maxLength": 256}
+_PARAMETERS = {"type": "object", "additionalProperties": {"type": ["boolean", "number", "string"]}}
+
+INFER_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "description": (
+            "An inference request in JSON; with `Inference-Header-Content-Length`, JSON of so many "
+            "bytes and behind it the tensors. Inputs: `pixels` (UINT8 `[N, 1, side, side]`) or "
+            "`image` (BYTES `[N, 1]`: files, which JSON cannot carry)."
+        ),
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["inputs"],
+                    "properties": {
+                        "id": _NAME,
+                        "parameters": _PARAMETERS,
+                        "inputs": {
+                            "type": "array",
+                            "items": {
+                                "type": "object",
+                                "required": ["name", "datatype", "shape"],
+                                "properties": {
+                                    "name": _NAME,
+                                    "datatype": _NAME,
+                                    "shape": {
+                                        "type": "array",
+                                        "items": {"type": "integer", "minimum": 0},
+                                    },
+                                    "parameters": _PARAMETERS,
+                                    "data": {"type": "array"},
+                                },
+                            },
+                        },
+                        "outputs": {
+                            "type": "array",
+                            "items": {
+                                "type": "object",
+                                "required": ["name"],
+                                "properties": {"name": _NAME, "parameters": _PARAMETERS},
+                            },
+                        },
+                    },
+                }
+            },
+            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+        },
+    }
+}
