@@ -353,7 +353,9 @@ async def test_who_reads_slowly_is_not_read_from(serving_both: ServingBoth) -> N
 
 
 async def test_overload_says_when_to_come_back(serving_both: ServingBoth) -> None:
-    async with serving_both(queue_size=1) as service, opened(service) as channel:
+    async with serving_both(queue_size=4) as service, opened(service) as channel:
+        for queue in service.app.state.runtime.batcher:
+            queue.booked[Priority.ROUTINE] += 4
         stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
         error = await status_of(stub.ModelInfer(pixels_request()))
     assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED

@@ -411,7 +411,9 @@ async def test_a_full_service_says_when_to_come_back(
     serving_both: ServingBoth, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with serving_both(queue_size=4) as service:
-        asked = {"inputs": [pixels_input(np.repeat(_PIXELS, 3, axis=0))]}
+        for queue in service.app.state.runtime.batcher:
+            queue.booked[Priority.ROUTINE] += 4
+        asked = {"inputs": [pixels_input(_PIXELS)]}
         answer = await service.http.post(_PATH, json=asked)
         assert answer.status_code == 429
         assert int(answer.headers["retry-after"]) >= 1

@@ -19,7 +19,7 @@ from cxrserve.batching.batcher import Asking, Batcher, digest_of
 from cxrserve.batching.line import Priority
 from cxrserve.engines.engine import Outputs
 from cxrserve.engines.latency import LatencyTable
-from cxrserve.errors import DeadlineExceeded, EngineFailure, NotReady, Overloaded
+from cxrserve.errors import BadRequest, DeadlineExceeded, EngineFailure, NotReady, Overloaded
 
 FAR = 1e9
 POISON = 255
@@ -186,6 +186,19 @@ async def test_a_poisonous_image_among_64_fails_alone() -> None:
     assert max(map(len, engine.batches)) > 32
     # Halving costs each good image at most one more run for each halving.
     assert sum(map(len, engine.batches)) <= 66 + 64 * 6
+
+
+async def test_more_images_than_may_ever_wait_are_a_mistake_and_not_an_overload() -> None:
+    engine = EchoEngine()
+    async with batching(engine, size=4) as batcher:
+        asking = Asking(priority=Priority.ROUTINE, deadline=FAR, images=5, decoded=True)
+        with pytest.raises(BadRequest, match="more than may wait"):
+            batcher.enter([engine], asking)
+        asking = Asking(priority=Priority.ROUTINE, deadline=FAR, images=4, decoded=True)
+        with batcher.enter([engine], asking) as booking:
+            for value in range(4):
+                pixels = np.full((1, 4, 4), value, np.uint8)
+                assert (await booking.submit(engine, pixels)).batch >= 1
 
 
 async def test_urgent_requests_overtake_routine_ones() -> None:

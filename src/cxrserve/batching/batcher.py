@@ -20,7 +20,7 @@ from cxrserve.batching.promises import Promises
 from cxrserve.batching.sharing import Sharing
 from cxrserve.engines.engine import Engine
 from cxrserve.engines.latency import LatencyTable
-from cxrserve.errors import DeadlineExceeded, NotReady, Overloaded
+from cxrserve.errors import BadRequest, DeadlineExceeded, NotReady, Overloaded
 
 Given = TypeVar("Given")
 
@@ -130,6 +130,7 @@ class Batcher:
             Overloaded: it could not be answered in time, or too many wait; with the time to come
                 back at.
             NotReady: the service is draining.
+            BadRequest: it brings more images than may wait at all.
         """
         if self._closing:
             raise NotReady("the service is shutting down", advice="send it to another replica")
@@ -157,6 +158,11 @@ class Batcher:
             device.close()
 
     def _check_room(self, queues: list[ModelQueue], asking: Asking, now: float) -> None:
+        if asking.images > self._size:
+            raise BadRequest(
+                f"{asking.images} images are more than may wait for a model ({self._size})",
+                advice="send them in several requests",
+            )
         most = self._size * (_STAT_EXTRA if asking.priority is Priority.STAT else 1)
         for queue in queues:
             held = len(queue) + queue.booked.total()

@@ -86,6 +86,10 @@ class Metrics:
         """Count an answer and its stages."""
         self.looked(answer.image, answer.timings_ms)
 
+    def inferred(self, images: int) -> None:
+        """Count images that came as pixels."""
+        self._requests.labels("answered").inc(images)
+
     def looked(self, image: ImageSeen, timings_ms: Timings) -> None:
         """Count an image whose answer is given as tensors."""
         self._requests.labels("answered").inc()

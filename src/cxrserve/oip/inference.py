@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cxrserve.batching.line import Priority
 from cxrserve.engines.engine import Masks, Outputs
-from cxrserve.errors import BadTensor, ModelNotFound
+from cxrserve.errors import BadTensor, CxrError, ModelNotFound
 from cxrserve.findings.interpret import find
 from cxrserve.models.repository import LoadedModel, ModelRepository
 from cxrserve.observability.metrics import Metrics
@@ -62,6 +62,7 @@ async def infer(
     if given.name == PIXELS:
         assert isinstance(given.data, np.ndarray)
         outputs = [one.outputs for one in await predictor.infer(given.data, question)]  # type: ignore[arg-type]
+        metrics.inferred(len(outputs))
     else:
         assert isinstance(given.data, list)
         read = await _of_files(predictor, model, given.data, question, metrics)
@@ -80,6 +81,15 @@ async def infer(
         },
         outputs=tuple(_output(model, port, wanted, outputs) for port, wanted in asked),
     )
+
+
+def priority_of(parameters: Parameters) -> Priority:
+    """The class that `priority` asks for: 1 is the highest, as Triton counts.
+
+    Raises:
+        BadTensor: it is no whole number.
+    """
+    return _PRIORITIES.get(whole(parameters, "priority"), Priority.ROUTINE)
 
 
 def model_of(repository: ModelRepository, name: str, version: str = "") -> LoadedModel:
@@ -106,15 +116,20 @@ async def _of_files(
 ) -> list[Given] | None:
     """None where the model was unloaded, or loaded anew, before all files were let in."""
 
-    async def one(data: bytes) -> Reading:
-        film = await predictor.look(data, question)
+    async def one(place: int, data: bytes) -> Reading:
+        try:
+            film = await predictor.look(data, question)
+        except CxrError as error:
+            if len(files) > 1:
+                error.detail = f"image {place} of {len(files)}: {error.detail}"
+            raise
         (reading,) = film.readings
         metrics.looked(film.image, film.timings_ms(predictor.clock()))
         return reading
 
     try:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one(data)) for data in files]
+            tasks = [group.create_task(one(place, data)) for place, data in enumerate(files)]
     except ExceptionGroup as failures:
         if isinstance(failures.exceptions[0], ModelNotFound):
             return None
@@ -127,12 +142,11 @@ async def _of_files(
 
 def _question(model: LoadedModel, parameters: Parameters, caller: Caller) -> Question:
     """`priority` (1 is the highest) and `timeout` (µs), as Triton has them, and `force`."""
-    priority = _PRIORITIES.get(whole(parameters, "priority"), Priority.ROUTINE)
     timeout_us = min(whole(parameters, "timeout"), _LONGEST_TIMEOUT_US)
     limits = (caller.deadline_ms, timeout_us / 1e3)
     return Question(
         models=(f"{model.manifest.name}@{model.manifest.version}",),
-        priority=priority,
+        priority=priority_of(parameters),
         deadline_ms=min((limit for limit in limits if limit), default=None),
         force=flag(parameters, "force"),
         client=caller.client,

@@ -20,6 +20,7 @@ from cxrserve.api.grpc.envelope import request_id
 from cxrserve.api.grpc.statuses import detail_of
 from cxrserve.batching.admission import Admission
 from cxrserve.errors import CxrError, NotOffered
+from cxrserve.oip.inference import priority_of
 from cxrserve.oip.plane import Plane
 
 _FINAL = "triton_final_response"
@@ -70,7 +71,8 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):
     async def ModelInfer(
         self, request: pb.ModelInferRequest, context: Context
     ) -> pb.ModelInferResponse:
-        with self._admission.enter() as admitted:
+        priority = priority_of(tensors.parameters_of(request.parameters))
+        with self._admission.enter(priority) as admitted:
             admitted.grow(request.ByteSize())
             regions = self._plane.regions
             read = partial(tensors.infer_request, request, regions)

@@ -28,6 +28,8 @@ _COMPRESSION = {
 }
 # Words around the files of one request.
 _ENVELOPE_BYTES = 1 << 20
+# As times the queue: streams and health watches stay open without asking for anything.
+_MOST_CALLS = 4
 INFERENCE = service_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
 RADIOLOGY = radiology_pb2.DESCRIPTOR.services_by_name["Radiology"].full_name
 
@@ -48,6 +50,8 @@ class GrpcServer:
         self._server = grpc.aio.server(
             interceptors=[Envelope(metrics)],
             options=_options(settings),
+            # Each holds a whole message before it is admitted.
+            maximum_concurrent_rpcs=_MOST_CALLS * settings.queue_size,
             compression=_COMPRESSION[settings.grpc_compression],
         )
         service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(

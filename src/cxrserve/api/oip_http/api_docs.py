@@ -4,6 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
+ERROR: dict[str, Any] = {
+    "description": "What was wrong",
+    "content": {
+        "application/json": {
+            "schema": {
+                "type": "object",
+                "required": ["error"],
+                "properties": {"error": {"type": "string"}},
+            }
+        }
+    },
+}
+"""Any error of the protocol's paths."""
+
 _NAME = {"type": "string", "maxLength": 256}
 _PARAMETERS = {"type": "object", "additionalProperties": {"type": ["boolean", "number", "string"]}}
 

@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 
 from cxrserve.api.asking import CALLER_GONE, unless_gone
 from cxrserve.api.envelope import unforeseen
-from cxrserve.api.oip_http.api_docs import INFER_BODY
+from cxrserve.api.oip_http.api_docs import ERROR, INFER_BODY
 from cxrserve.api.oip_http.bodies import body_of
 from cxrserve.api.oip_http.requests import BINARY_OUTPUT, HEADER_LENGTH, infer_request
 from cxrserve.api.oip_http.responses import compressed, error_response, failure, infer_response
@@ -43,7 +43,9 @@ def mount(
     Args:
         most_bytes: of one request's body.
     """
-    router = APIRouter(route_class=_answering_in_its_own_words(metrics), tags=["oip"])
+    router = APIRouter(
+        route_class=_answering_in_its_own_words(metrics), tags=["oip"], responses={"default": ERROR}
+    )
     _mount_server(router, plane)
     _mount_settings(router, plane, admission)
     _mount_models(router, plane)
