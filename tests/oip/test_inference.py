@@ -9,11 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cxrserve.batching.line import Priority
 from cxrserve.errors import BadTensor, ModelNotFound, UnsupportedUpload
 from cxrserve.observability.metrics import Metrics
 from cxrserve.oip.inference import Caller, infer, model_of
+from cxrserve.oip.interface import wire_version
 from cxrserve.oip.messages import InferRequest, InferResponse, RequestedOutput
 from cxrserve.oip.tensors import Tensor
 from cxrserve.predictor import Predictor, Question
@@ -59,7 +62,7 @@ def first_logit(response: InferResponse) -> float:
 
 async def test_the_newest_version_answers_unless_another_is_asked(runtime: Runtime) -> None:
     answers = [await asked(runtime, pixels(), version=v) for v in ("", "1.9.0", "1.0.0")]
-    assert [one.version for one in answers] == ["1.10.0", "1.9.0", "1.0.0"]
+    assert [one.version for one in answers] == ["1010000", "1009000", "1"]
     assert [first_logit(one) for one in answers] == [3.0, 2.0, 0.0]
     assert len({one.parameters["digest"] for one in answers}) == 3
     for version in ("2", "1.10", "latest"):
@@ -192,3 +195,13 @@ async def test_pixels_that_are_seen_again_give_the_same_to_the_bit_in_any_compan
         asked(runtime, crowd[1]), asked(runtime, crowd[2]),
     )  # fmt: skip
     assert [one.raw() for one in together.outputs] == [one.raw() for one in alone.outputs]
+
+
+@given(st.lists(st.tuples(*[st.integers(0, 999)] * 3), unique=True, min_size=2, max_size=2))
+def test_versions_on_the_wire_are_whole_numbers_and_no_two_are_alike(
+    versions: list[tuple[int, int, int]],
+) -> None:
+    told = [wire_version(".".join(map(str, version))) for version in versions]
+    assert all(one.isdigit() for one in told)
+    # A major version of a million would be needed to meet 1.0.1.
+    assert told[0] != told[1]

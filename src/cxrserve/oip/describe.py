@@ -12,7 +12,7 @@ from cxrserve import __version__
 from cxrserve.batching.model_queue import ModelQueue
 from cxrserve.models.repository import LoadedModel, ModelRepository
 from cxrserve.oip import interface
-from cxrserve.oip.interface import MOST_IMAGES, PLATFORM, Port
+from cxrserve.oip.interface import MOST_IMAGES, PLATFORM, Port, wire_version
 
 Json = dict[str, Any]
 
@@ -92,6 +92,7 @@ def model_config(model: LoadedModel, queue: ModelQueue) -> Json:
             }
         ],
         "parameters": {
+            "version": {"string_value": model.manifest.version},
             "digest": {"string_value": model.package.digest},
             "engine": {"string_value": engine.name},
             "largest_batch": {"string_value": str(queue.table.largest)},
@@ -114,7 +115,7 @@ def statistics(model: LoadedModel, queue: ModelQueue, *, wall: Callable[[float],
 
     return {
         "name": model.manifest.name,
-        "version": model.manifest.version,
+        "version": wire_version(model.manifest.version),
         "last_inference": 0 if seen.ended is None else round(wall(seen.ended) * 1e3),
         "inference_count": good,
         "execution_count": seen.batches.total(),
@@ -143,7 +144,9 @@ def statistics(model: LoadedModel, queue: ModelQueue, *, wall: Callable[[float],
 
 def index(repository: ModelRepository, *, on_disk: Sequence[str], ready: bool) -> list[Json]:
     """The models of the folder: loaded, left out, or unloaded; or, if `ready`, the loaded only."""
-    entries = [_entry(m.manifest.name, m.manifest.version, "READY", "") for m in repository]
+    entries = [
+        _entry(m.manifest.name, wire_version(m.manifest.version), "READY", "") for m in repository
+    ]
     if ready:
         return entries
     for one in repository.left_out:

@@ -16,7 +16,7 @@ from cxrserve.findings.interpret import find
 from cxrserve.models.repository import LoadedModel, ModelRepository
 from cxrserve.observability.metrics import Metrics
 from cxrserve.oip import interface
-from cxrserve.oip.interface import IMAGE, MOST_IMAGES, PIXELS, PROBABILITIES, Port
+from cxrserve.oip.interface import IMAGE, MOST_IMAGES, PIXELS, PROBABILITIES, Port, wire_version
 from cxrserve.oip.messages import (
     InferRequest,
     InferResponse,
@@ -72,9 +72,10 @@ async def infer(
     used = model_used(model)
     return InferResponse(
         model=model.manifest.name,
-        version=model.manifest.version,
+        version=wire_version(model.manifest.version),
         id=request.id,
         parameters={
+            "version": model.manifest.version,
             "digest": used.digest,
             "engine": used.engine,
             "preprocessing": used.preprocessing,
@@ -93,11 +94,15 @@ def priority_of(parameters: Parameters) -> Priority:
 
 
 def model_of(repository: ModelRepository, name: str, version: str = "") -> LoadedModel:
-    """The model of this name, and of this version if one is said.
+    """The model of this name, and of this version if one is said: the package's, or the wire's.
 
     Raises:
         ModelNotFound: it is not loaded, in the words that Triton's clients look for.
     """
+    for model in repository:
+        manifest = model.manifest
+        if version and manifest.name == name and wire_version(manifest.version) == version:
+            return model
     try:
         return repository.get(name, version or None)
     except ModelNotFound as error:

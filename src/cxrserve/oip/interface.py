@@ -32,6 +32,17 @@ class Port:
         return (-1, *self.dims)
 
 
+def wire_version(version: str) -> str:
+    """A package's version as the protocol's clients can read it: a whole number.
+
+    Triton's versions are whole numbers, and its tools count on it (perf_analyzer reads them as
+    such and finds no statistics otherwise). 2.0.0 is 2; 1.10.2, 1010002.
+    """
+    parts = [int(part) for part in version.split(".")]
+    major, minor, patch = (*parts, 0, 0)[:3]
+    return str(major) if not minor and not patch else f"{major}{minor:03d}{patch:03d}"
+
+
 def inputs_of(model: LoadedModel) -> tuple[Port, ...]:
     """Either of these is given: what the network takes, or files that are read and checked here."""
     side = model.manifest.input.side

@@ -11,6 +11,7 @@ from cxrserve.observability.metrics import Metrics
 from cxrserve.oip import describe
 from cxrserve.oip.describe import Json
 from cxrserve.oip.inference import Caller, infer, model_of
+from cxrserve.oip.interface import wire_version
 from cxrserve.oip.messages import InferRequest, InferResponse
 from cxrserve.oip.shared_memory import Regions
 from cxrserve.radiograph.limits import MIB
@@ -65,8 +66,9 @@ class Plane:
     def model_metadata(self, name: str, version: str) -> Json:
         """See `describe.model_metadata`."""
         model = self._model(name, version)
-        versions = [one.manifest.version for one in self._repository if one.manifest.name == name]
-        return describe.model_metadata(model, [version] if version else versions)
+        chosen = [model] if version else [m for m in self._repository if m.manifest.name == name]
+        versions = [wire_version(one.manifest.version) for one in chosen]
+        return describe.model_metadata(model, versions)
 
     def model_config(self, name: str, version: str) -> Json:
         """See `describe.model_config`."""
@@ -75,14 +77,13 @@ class Plane:
 
     def statistics(self, name: str, version: str) -> Json:
         """Of one model (all its versions, or one), or of all."""
-        if name:
-            self._model(name, version)
+        asked = self._model(name, version) if name else None
         predictor = self._runtime.predictor
         now, wall = predictor.clock(), time.time()
         chosen = [
             model
             for model in predictor.repository
-            if name in ("", model.manifest.name) and version in ("", model.manifest.version)
+            if asked is None or model is asked or (not version and model.manifest.name == name)
         ]
         return {
             "model_stats": [
@@ -129,6 +130,8 @@ class Plane:
         version = parameters.get("version")
         if not isinstance(version, str | None):
             raise BadTensor("parameter 'version' must be text")
+        if version is not None:
+            version = self._model(name, version).manifest.version
         await self._runtime.unload(name, version)
 
     def set_trace(self, settings: Json) -> Json:
