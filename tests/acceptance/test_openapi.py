@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, assume, given, settings
 from schemathesis.checks import load_all_checks
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
@@ -30,17 +31,31 @@ _KEPT = [
 _MEANT = {501, 503, 504}
 
 
-@pytest.fixture(scope="module")
-def promised(server: Server) -> Any:
-    return schemathesis.openapi.from_url(f"{server.url}/openapi.json")
+_EXAMPLES = 120
 
 
-schema = schemathesis.pytest.from_fixture("promised")
+def test_no_request_breaks_the_service_or_its_promise(server: Server) -> None:
+    schema = schemathesis.openapi.from_url(f"{server.url}/openapi.json")
+    asked = 0
+    for found in schema.get_all_operations():
+        operation = found.ok()
 
+        @settings(
+            max_examples=_EXAMPLES,
+            deadline=None,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+        )
+        @given(case=operation.as_strategy())
+        def ask(case: Any) -> None:
+            nonlocal asked
+            # No route matches a line break: BentoML itself says 404 then, in its own words.
+            assume(not any("\n" in unquote(str(part)) for part in case.path_parameters.values()))
+            asked += 1
+            response = case.call(timeout=60)
+            meant = response.status_code < 500 or response.status_code in _MEANT
+            assert meant, f"{case.method} {case.path}: {response.text}"
+            case.validate_response(response, checks=_KEPT)
 
-@schema.parametrize()
-@settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
-def test_no_request_breaks_the_service_or_its_promise(case: Any) -> None:
-    response = case.call(timeout=60)
-    assert response.status_code < 500 or response.status_code in _MEANT, response.text
-    case.validate_response(response, checks=_KEPT)
+        ask()
+    assert asked > 2000

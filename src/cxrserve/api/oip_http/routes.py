@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 
 from cxrserve.api.asking import CALLER_GONE, unless_gone
 from cxrserve.api.envelope import unforeseen
-from cxrserve.api.oip_http.api_docs import ERROR, INFER_BODY
+from cxrserve.api.oip_http.api_docs import ERROR, INFER_ANSWER, INFER_BODY
 from cxrserve.api.oip_http.bodies import body_of
 from cxrserve.api.oip_http.requests import BINARY_OUTPUT, HEADER_LENGTH, infer_request
 from cxrserve.api.oip_http.responses import compressed, error_response, failure, infer_response
@@ -129,7 +129,13 @@ def _mount_inference(
 ) -> None:
     for base in _MODEL:
 
-        @router.post(f"{base}/infer", summary="Run a model", openapi_extra=INFER_BODY)
+        @router.post(
+            f"{base}/infer",
+            summary="Run a model",
+            openapi_extra=INFER_BODY,
+            response_class=Response,
+            responses=INFER_ANSWER,
+        )
         async def infer(request: Request, model: str, version: str = "") -> Response:
             with admission.enter() as admitted:
                 body = await body_of(request, admitted, most_bytes=most_bytes)
@@ -166,12 +172,20 @@ def _mount_control(router: APIRouter, plane: Plane, admission: Admission) -> Non
         asked = await _small_json(request, admission)
         return await plane.index(ready=flag(asked, "ready"))
 
-    @router.post("/v2/repository/models/{model}/load", summary="Load, where it is allowed")
+    @router.post(
+        "/v2/repository/models/{model}/load",
+        summary="Load, where it is allowed",
+        response_class=Response,
+    )
     async def load(request: Request, model: str) -> Response:
         await plane.load(model, await _parameters(request, admission))
         return Response()
 
-    @router.post("/v2/repository/models/{model}/unload", summary="Unload, where it is allowed")
+    @router.post(
+        "/v2/repository/models/{model}/unload",
+        summary="Unload, where it is allowed",
+        response_class=Response,
+    )
     async def unload(request: Request, model: str) -> Response:
         parameters = await _parameters(request, admission)
         await plane.unload(model, parameters)
@@ -187,12 +201,14 @@ def _mount_shared_memory(router: APIRouter, plane: Plane, admission: Admission) 
         async def status(name: str = "") -> list[dict[str, Any]]:
             return [one.as_dict() for one in plane.regions.status(name)]
 
-        @router.post(f"{base}{path}/unregister", summary="Forget regions")
+        @router.post(f"{base}{path}/unregister", summary="Forget regions", response_class=Response)
         async def unregister(name: str = "") -> Response:
             plane.regions.unregister(name)
             return Response()
 
-    @router.post(f"{base}{region}/register", summary="Let requests use a region")
+    @router.post(
+        f"{base}{region}/register", summary="Let requests use a region", response_class=Response
+    )
     async def register(request: Request, name: str) -> Response:
         asked = await _small_json(request, admission)
         key = asked.get("key")
@@ -210,7 +226,11 @@ def _mount_shared_memory(router: APIRouter, plane: Plane, admission: Admission) 
             return []
 
         # Clients forget all regions when they begin and end; there are none to forget.
-        @router.post(f"/v2/cudasharedmemory{path}/unregister", summary="Nothing to forget")
+        @router.post(
+            f"/v2/cudasharedmemory{path}/unregister",
+            summary="Nothing to forget",
+            response_class=Response,
+        )
         async def cuda_unregister(name: str = "") -> Response:
             return Response()
 
