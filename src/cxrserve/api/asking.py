@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Annotated, Literal, TypeVar
 
-from fastapi import Query, Request
+from fastapi import Depends, Query, Request
 from starlette.exceptions import HTTPException
 
 from cxrserve.api.uploads import Upload, read_upload
@@ -49,6 +50,21 @@ async def question_of(
         augment=None if augment == "none" else augment,
         client=request.client.host if request.client else "",
     )
+
+
+async def reading_of(
+    *,
+    model: Annotated[
+        list[str] | None,
+        Query(description="model to ask, `name` or `name@version`; repeatable"),
+    ] = None,
+    explain: Annotated[
+        bool, Query(description="give heat maps, boxes of positive findings, masks")
+    ] = False,
+    options: Annotated[Question, Depends(question_of)],
+) -> Question:
+    """The options of who wants images read."""
+    return replace(options, models=tuple(model or ()), explain=explain)
 
 
 async def ask(

@@ -6,16 +6,16 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated, Any
 
-from fastapi import Depends, FastAPI, Query, Request
+from fastapi import Depends, FastAPI, Request
 from fastapi.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from cxrserve.answer import Answer
 from cxrserve.api import api_docs, problems
-from cxrserve.api.asking import question_of
+from cxrserve.api.asking import reading_of
 from cxrserve.api.envelope import unforeseen
 from cxrserve.api.uploads import NamedUpload, read_uploads
 from cxrserve.batching.admission import Admission
@@ -78,17 +78,10 @@ def mount(app: FastAPI, runtime: Runtime, admission: Admission, metrics: Metrics
     async def predict_batch(
         request: Request,
         *,
-        model: Annotated[
-            list[str] | None,
-            Query(description="model to ask, `name` or `name@version`; repeatable"),
-        ] = None,
-        explain: Annotated[
-            bool, Query(description="give heat maps, boxes of positive findings, masks")
-        ] = False,
-        options: Annotated[Question, Depends(question_of)],
+        question: Annotated[Question, Depends(reading_of)],
     ) -> Response:
         films = _Films(
-            question=replace(options, models=tuple(model or ()), explain=explain),
+            question=question,
             request_id=request.state.id,
             predict=runtime.predictor.predict,
             admission=admission,
@@ -96,7 +89,7 @@ def mount(app: FastAPI, runtime: Runtime, admission: Admission, metrics: Metrics
         )
         most_bytes = max(_MOST_BYTES, runtime.settings.limits().upload_bytes)
         with contextlib.ExitStack() as inside:
-            admitted = inside.enter_context(admission.enter(options.priority))
+            admitted = inside.enter_context(admission.enter(question.priority))
             uploads = await read_uploads(
                 request, admitted, most_parts=MOST_IMAGES, most_bytes=most_bytes
             )

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from typing import Annotated
 
-from fastapi import Depends, FastAPI, Query, Request
+from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import RedirectResponse, Response
 from starlette.exceptions import HTTPException
@@ -16,7 +15,7 @@ from cxrserve import __version__
 from cxrserve.answer import NOTICE, Answer
 from cxrserve.api import api_docs, batch, problems
 from cxrserve.api import explain as explain_api
-from cxrserve.api.asking import CALLER_GONE, ask, question_of
+from cxrserve.api.asking import CALLER_GONE, ask, reading_of
 from cxrserve.api.envelope import RequestEnvelope, problem_response
 from cxrserve.api.model_views import detail_of, list_of
 from cxrserve.api.oip_http import routes as oip_http
@@ -70,17 +69,9 @@ def create_app(runtime: Runtime) -> FastAPI:
     async def predict(
         request: Request,
         *,
-        model: Annotated[
-            list[str] | None,
-            Query(description="model to ask, `name` or `name@version`; repeatable"),
-        ] = None,
-        explain: Annotated[
-            bool, Query(description="give heat maps, boxes of positive findings, masks")
-        ] = False,
-        options: Annotated[Question, Depends(question_of)],
+        question: Annotated[Question, Depends(reading_of)],
     ) -> Response:
         predictor = runtime.predictor
-        question = replace(options, models=tuple(model or ()), explain=explain)
         answer = await ask(
             request,
             admission,
