@@ -146,7 +146,10 @@ def test_a_full_service_refuses_with_the_time_to_come_back(tmp_path: Path) -> No
         kill(running)
 
 
-def test_memory_stays_within_its_bound_under_load(server: Server, tmp_path: Path) -> None:
+def test_memory_stays_within_its_bound_under_load(tmp_path: Path) -> None:
+    # A server of its own: thousands of made-up requests before leave the shared one's heap in
+    # pieces, which says nothing of this load.
+    server = start_server(tmp_path / "service.log")
     images = [phantom_bytes(suffix, tmp_path) for suffix in (".png", ".jpg", ".dcm")]
 
     def load() -> float:
@@ -159,8 +162,12 @@ def test_memory_stays_within_its_bound_under_load(server: Server, tmp_path: Path
             )
         return server.resident_mib()
 
-    before = load()
-    assert load() < min(_MOST_RESIDENT_MIB, 1.05 * before)
+    try:
+        load()
+        before = load()
+        assert load() < min(_MOST_RESIDENT_MIB, 1.05 * before)
+    finally:
+        kill(server)
 
 
 def test_serving_needs_no_torch() -> None:
