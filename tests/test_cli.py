@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -104,3 +108,19 @@ def test_what_is_no_chest_is_refused_and_answered_by_force(tmp_path: Path) -> No
     assert forced.exit_code == 0
     reasons = json.loads(forced.stdout)["image"]["reasons"]
     assert [one["code"] for one in reasons] == ["not_a_radiograph"]
+
+
+def test_a_grpc_port_that_is_taken_ends_the_start_and_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        ended = subprocess.run(
+            [sys.executable, "-m", "cxrserve.cli", "serve"],
+            env={**os.environ, "CXRSERVE_HOST": "127.0.0.1", "CXRSERVE_GRPC_PORT": str(port)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert ended.returncode == 1
+    assert str(port) in ended.stderr
+    assert "CXRSERVE_GRPC_PORT" in ended.stderr

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 import sys
 import uuid
 from collections.abc import AsyncIterator
@@ -55,8 +56,15 @@ _FEW_FILES = 3
 
 @app.command()
 def serve() -> None:
-    """Serve HTTP; settings come from the environment, see `cxrserve config`."""
+    """Serve HTTP and gRPC; settings come from the environment, see `cxrserve config`."""
     settings = _settings()
+    # BentoML would start a worker that cannot listen again and again, and never say no.
+    if not _is_free(settings.host, settings.grpc_port):
+        _err.print(
+            f"gRPC port {settings.grpc_port} at {settings.host} cannot be listened on: "
+            "end what uses it, or set CXRSERVE_GRPC_PORT"
+        )
+        raise typer.Exit(1)
     folder = next(
         (place for place in (Path.cwd(), _checkout()) if (place / "service.py").is_file()), None
     )
@@ -70,6 +78,18 @@ def serve() -> None:
     command += ["--host", settings.host, "--port", str(settings.http_port)]
     command += ["--timeout-graceful-shutdown", str(settings.shutdown_grace_s)]
     os.execve(sys.executable, command, environment)  # noqa: S606 - our own interpreter
+
+
+def _is_free(host: str, port: int) -> bool:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        # What has just ended leaves its port waiting, which keeps nobody from listening.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True
 
 
 @app.command()

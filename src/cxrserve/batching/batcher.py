@@ -38,7 +38,7 @@ class Asking:
 
     `images` of each model; `decoded`: they come as pixels, so that nothing is decoded. `digest`
     gives that of what was sent, so that who is refused is known again when he comes back; it is
-    called in that case only, and nothing else is kept.
+    called only while somebody has been refused, and nothing else is kept.
     """
 
     priority: Priority
