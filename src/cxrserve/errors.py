@@ -20,6 +20,7 @@ CxrError
 ├── NotReady                   before warm-up or while draining
 ├── BrokenPackage              a model package that cannot be trusted or run
 ├── EngineFailure              the network ran and failed
+│   └── EngineUnavailable      what runs it elsewhere is gone, slow or wrong
 └── UnusableData, UnusableRecipe   training only, in `training/`
 """
 
@@ -171,3 +172,16 @@ class EngineFailure(CxrError):
     """The network could not be run on this image."""
 
     code = "engine_failure"
+
+
+class EngineUnavailable(EngineFailure):
+    """What runs the network elsewhere did not answer, or not as the model's contract has it.
+
+    `is_gone`: nobody takes requests there; `is_missing`: it does not hold this model.
+    """
+
+    code = "engine_unavailable"
+
+    def __init__(self, detail: str, *, is_gone: bool = False, is_missing: bool = False) -> None:
+        super().__init__(detail, advice="ask again in a few seconds, or another replica")
+        self.is_gone, self.is_missing = is_gone, is_missing

@@ -275,6 +275,7 @@ class Predictor:
                 model=one.model,
                 operating_point=one.operating_point,
                 outputs=inference.outputs,
+                engine=inference.engine,
                 augment=None if one.model.segments else question.augment,
             )
             for one, inference in zip(everyone, inferences, strict=True)
@@ -318,5 +319,6 @@ class Predictor:
             mean_of(plain.outputs, mirror.outputs),
             max(plain.queue_ms, mirror.queue_ms),
             max(plain.inference_ms, mirror.inference_ms),
+            ", ".join(sorted({plain.engine, mirror.engine})),
             max(plain.batch, mirror.batch),
         )

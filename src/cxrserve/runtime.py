@@ -7,15 +7,17 @@ import logging
 import time
 from collections.abc import Coroutine
 from dataclasses import replace
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from cxrserve.batching.batcher import Batcher
 from cxrserve.batching.model_queue import ModelQueue
-from cxrserve.engines.engine import Engine
+from cxrserve.delegation import connect, delegated, runs_on_triton
+from cxrserve.engines.engine import Engine, RemoteEngine
 from cxrserve.engines.latency import GPU_SIZES, LatencyTable
 from cxrserve.engines.load import load_engine
 from cxrserve.engines.plan import PlanStore, plan_of
-from cxrserve.engines.warm_up import TableStore, table_of
+from cxrserve.engines.warm_up import TableStore, measured, table_of
 from cxrserve.errors import BrokenPackage, CxrError, NotReady
 from cxrserve.models.package import ModelPackage
 from cxrserve.models.repository import LoadedModel, ModelRepository, loaded, packages_named
@@ -28,6 +30,9 @@ from cxrserve.radiograph.radiograph import ImageFormat, Radiograph
 from cxrserve.radiograph.reader import read_radiograph
 from cxrserve.radiograph.sandbox import DicomSandbox
 from cxrserve.settings import Settings
+
+if TYPE_CHECKING:
+    from cxrserve.triton.cluster import Cluster
 
 _log = logging.getLogger(__name__)
 # For each model whose table was not kept; a noisy one corrects itself by what runs.
@@ -50,6 +55,7 @@ class Runtime:
         self._predictor: Predictor | None = None
         self._sandbox: DicomSandbox | None = None
         self.batcher: Batcher | None = None
+        self.cluster: Cluster | None = None
         self._why_not_ready = "the service is starting"
         # One at a time: each measures, and holds a network until it is served.
         self._loading = asyncio.Lock()
@@ -72,12 +78,13 @@ class Runtime:
         return self._predictor
 
     def served(self) -> tuple[list[tuple[str, ModelQueue]], int]:
-        """Each model with its queue, and how many requests were refused; empty until ready."""
+        """Each model with its queues, and how many requests were refused; empty until ready."""
         if self._predictor is None or self.batcher is None:
             return [], 0
         return [
-            (f"{one.manifest.name}@{one.manifest.version}", self.batcher.queue_of(one.engine))
+            (f"{one.manifest.name}@{one.manifest.version}", queue)
             for one in self._predictor.repository
+            for queue in self.batcher.queues_of(one.engine)
         ], self.batcher.refused
 
     async def start(self) -> None:
@@ -96,6 +103,8 @@ class Runtime:
 
     async def _start(self) -> None:
         settings, started = self.settings, time.monotonic()
+        if settings.triton_endpoints:
+            self.cluster = await connect(settings)
         repository = await asyncio.to_thread(
             ModelRepository.load, settings.models_dir, self._engine_of
         )
@@ -106,16 +115,15 @@ class Runtime:
         )
         await asyncio.to_thread(self._sandbox.warm_up)
         await asyncio.to_thread(_warm_up, gate)
-        tables = await asyncio.to_thread(lambda: [self._table_of(model) for model in repository])
+        tables = await asyncio.to_thread(lambda: [self._tables_of(model) for model in repository])
         batcher = self.batcher = Batcher(
             processors=settings.processors,
             size=settings.queue_size,
             clock=time.monotonic,
             share_identical=settings.share_identical,
         )
-        for model, table in zip(repository, tables, strict=True):
-            batcher.serve(model.engine, table)
-        for model in repository:
+        for model, of_model in zip(repository, tables, strict=True):
+            _serve(batcher, model.engine, of_model)
             self._read_as_large_as(model)
         self._predictor = Predictor(
             repository=repository,
@@ -162,6 +170,8 @@ class Runtime:
             self._sandbox.close()
         if predictor is not None:
             predictor.repository.close()
+        if self.cluster is not None:
+            await self.cluster.close()
 
     async def _to_its_end(self, change: Coroutine[Any, Any, None]) -> None:
         """Half a change would leave engines that nobody closes: a caller who goes stops nothing."""
@@ -176,12 +186,12 @@ class Runtime:
             for package in packages:
                 model = await asyncio.to_thread(loaded, package, self._engine_of)
                 try:
-                    table = await asyncio.to_thread(self._table_of, model)
+                    tables = await asyncio.to_thread(self._tables_of, model)
                 except Exception:
                     await asyncio.to_thread(model.engine.close)
                     raise
                 self._read_as_large_as(model)
-                self._batcher().serve(model.engine, table)
+                _serve(self._batcher(), model.engine, tables)
                 replaced = repository.add(model)
                 if replaced is not None:
                     await self._retire([replaced])
@@ -196,16 +206,32 @@ class Runtime:
             await asyncio.to_thread(model.engine.close)
 
     def _engine_of(self, package: ModelPackage) -> Engine:
-        return load_engine(package, plan=plan_of(package, PlanStore(self.settings.cache_dir)))
+        local = load_engine(package, plan=plan_of(package, PlanStore(self.settings.cache_dir)))
+        if self.cluster is None or not runs_on_triton(package, self.settings):
+            return local
+        return delegated(package, local, self.cluster, self.settings)
 
-    def _table_of(self, model: LoadedModel) -> LatencyTable:
-        """How long a model's batches take here: from an earlier start, or measured now."""
+    def _tables_of(self, model: LoadedModel) -> tuple[LatencyTable, ...]:
+        """How long batches take: of a model's engine, and of what stands in for it."""
+        engine = model.engine
+        if not isinstance(engine, RemoteEngine):
+            return (self._table_of(model, engine),)
+        here = [self._table_of(model, one) for one in (engine.stand_in,) if one is not None]
+        if not engine.is_available:
+            # That of the engine here, which is there then; what runs corrects it.
+            return tuple(LatencyTable.from_dict(here[0].as_dict()) for _ in range(2))
+        side, sizes = model.manifest.input.side, [n for n in GPU_SIZES if n <= engine.largest]
+        measure = partial(measured, clock=time.monotonic, budget_s=_MEASURING_S)
+        return (measure(engine, side, sizes=sizes), *here)
+
+    def _table_of(self, model: LoadedModel, engine: Engine) -> LatencyTable:
+        """How long batches take here: from an earlier start, or measured now."""
         return table_of(
-            model.engine,
+            engine,
             digest=model.package.digest,
             side=model.manifest.input.side,
             store=TableStore(self.settings.cache_dir),
-            sizes=_STREAM_SIZES if model.engine.independent_slots else GPU_SIZES,
+            sizes=_STREAM_SIZES if engine.independent_slots else GPU_SIZES,
             clock=time.monotonic,
             budget_s=_MEASURING_S,
         )
@@ -220,6 +246,12 @@ class Runtime:
         """JPEGs are decoded no smaller than any network wants them."""
         side = max(self._limits.jpeg_side, model.manifest.input.side)
         self._limits = replace(self._limits, jpeg_side=side)
+
+
+def _serve(batcher: Batcher, engine: Engine, tables: tuple[LatencyTable, ...]) -> None:
+    batcher.serve(engine, tables[0])
+    if isinstance(engine, RemoteEngine) and engine.stand_in is not None:
+        batcher.stand_in(engine, engine.stand_in, tables[1])
 
 
 def _load_gate(settings: Settings) -> QualityGate | None:

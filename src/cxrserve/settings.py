@@ -79,6 +79,21 @@ class Settings(BaseSettings):
     grpc_compression: Literal["off", "gzip", "deflate"] = Field(
         "off", description="how gRPC answers are compressed"
     )
+    triton_endpoints: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="host:port of Tritons' gRPC services that run networks; empty: none"
+    )
+    triton_models: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("*",), description="models that Triton runs; *: all. The others run here"
+    )
+    triton_fallback: Literal["on", "off"] = Field(
+        "on", description="run Triton's models here while no Triton does"
+    )
+    triton_same_node: Literal["on", "off"] = Field(
+        "off", description="Tritons share our /dev/shm: pixels are laid there, not sent"
+    )
+    triton_ca: Path | None = Field(
+        None, description="PEM certificates that Tritons' ones must come from; none: plain text"
+    )
     share_identical: bool = Field(
         False, description="compute identical images that are in flight once"
     )
@@ -98,7 +113,7 @@ class Settings(BaseSettings):
         "INFO", description="least serious message that is logged"
     )
 
-    @field_validator("default_models", mode="before")
+    @field_validator("default_models", "triton_endpoints", "triton_models", mode="before")
     @classmethod
     def _comma_separated(cls, value: object) -> object:
         if isinstance(value, str):

@@ -7,7 +7,6 @@ import base64
 import json
 import logging
 import ssl
-import subprocess
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -702,19 +701,6 @@ async def test_one_image_gives_the_same_numbers_whichever_way_it_comes(
     assert np.frombuffer(oip[0]["probabilities"], "<f4").tolist() == [
         float(np.float32(one)) for one in probabilities
     ]
-
-
-@pytest.fixture
-def certificate(tmp_path: Path) -> tuple[Path, Path]:
-    """A throwaway certificate and key for localhost."""
-    chain, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
-         "-nodes", "-days", "1", "-subj", "/CN=localhost", "-addext",
-         "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", str(key), "-out", str(chain)],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    return chain, key
 
 
 async def test_calls_may_come_over_tls(

@@ -97,6 +97,10 @@ def test_everyone_stands_in_the_line_exactly_once(
         there[number] = waiting(number, deadline=deadline, **one)
         line.add(there[number])
     gone = data.draw(st.sets(st.sampled_from(sorted(there)))) if there else set()
+    before = order(line, now)
+    for taken in line.take(tuple(sorted(gone))):
+        line.put_back(taken)
+    assert order(line, now) == before, "who is put back stands where he stood"
     line.take(tuple(sorted(gone)))
     left = {number: one for number, one in there.items() if number not in gone}
 

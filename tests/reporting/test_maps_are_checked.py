@@ -24,7 +24,7 @@ def reading(tmp_path: Path, *, off_by: float) -> Reading:
     cam = np.ones((1, 2, 4, 4), np.float32)
     logits = np.full((1, 2), 1 + off_by, np.float32)
     outputs = Outputs(logits, cam, np.zeros(2, np.float32))
-    return Reading(model=model, operating_point="balanced", outputs=outputs)
+    return Reading(model=model, operating_point="balanced", outputs=outputs, engine="here")
 
 
 def test_an_explanation_is_checked(tmp_path: Path) -> None:

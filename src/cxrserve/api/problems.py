@@ -25,6 +25,7 @@ _STATUS: tuple[tuple[type[CxrError], int, str], ...] = (
     (errors.NotOffered, 501, "UNIMPLEMENTED"),
     (errors.Overloaded, 429, "RESOURCE_EXHAUSTED"),
     (errors.NotReady, 503, "UNAVAILABLE"),
+    (errors.EngineUnavailable, 503, "UNAVAILABLE"),
     (errors.DeadlineExceeded, 504, "DEADLINE_EXCEEDED"),
     (errors.CxrError, 500, "INTERNAL"),
 )
@@ -47,6 +48,7 @@ _TITLES = {
     "deadline_exceeded": "The deadline passed",
     "not_ready": "The service is not ready",
     "engine_failure": "The network could not be run",
+    "engine_unavailable": "What runs the network cannot be reached",
     "internal": "The service failed",
 }
 
@@ -88,7 +90,8 @@ def headers_of(error: CxrError) -> dict[str, str]:
     """`Retry-After` (RFC 9110, whole seconds) where there is a time to come back."""
     if isinstance(error, errors.Overloaded):
         return {"Retry-After": str(max(1, math.ceil(error.retry_after_s)))}
-    return {"Retry-After": "5"} if isinstance(error, errors.NotReady) else {}
+    soon = isinstance(error, errors.NotReady | errors.EngineUnavailable)
+    return {"Retry-After": "5"} if soon else {}
 
 
 def http_problem(status: int, detail: str, request_id: str) -> dict[str, Any]:

@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
+import operator
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cxrserve.batching.device import Clock, Device
 from cxrserve.batching.line import Priority, Waiting
-from cxrserve.batching.model_queue import Inference, ModelQueue
+from cxrserve.batching.model_queue import Inference, ModelQueue, Statistics
 from cxrserve.batching.promises import Promises
 from cxrserve.batching.sharing import Sharing
-from cxrserve.engines.engine import Engine
+from cxrserve.engines.engine import Engine, RemoteEngine
 from cxrserve.engines.latency import LatencyTable
-from cxrserve.errors import BadRequest, DeadlineExceeded, NotReady, Overloaded
+from cxrserve.errors import (
+    BadRequest,
+    DeadlineExceeded,
+    EngineFailure,
+    EngineUnavailable,
+    NotReady,
+    Overloaded,
+)
 
 Given = TypeVar("Given")
 
@@ -49,6 +58,15 @@ class Asking:
     digest: Callable[[], bytes] = bytes
 
 
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    """Why a request is not let in: in words, how long until it could be, and what one takes."""
+
+    detail: str
+    wait_s: float
+    each_s: float
+
+
 def digest_of(client: str, upload: bytes | memoryview) -> bytes:
     """What a request is known by when it comes back: its client, its length, both its ends."""
     known = hashlib.blake2b(digest_size=16)
@@ -75,6 +93,7 @@ class Batcher:
         self._device = Device(threads=processors, independent=True, clock=clock, name="processor")
         self._others: list[Device] = []
         self._queues: dict[int, ModelQueue] = {}
+        self._stand_ins: dict[int, ModelQueue] = {}
         self._to_decode: Counter[Priority] = Counter()
         self._promises = Promises()
         self._inside = 0
@@ -88,37 +107,62 @@ class Batcher:
 
         Each slot of an engine that runs on the processors gets its share of them.
         """
-        device, width = self._device, 1
-        if engine.independent_slots:
-            width = max(1, device.threads // engine.slots)
-        else:
-            device = Device(
-                threads=engine.slots, independent=False, clock=self._clock, name="device"
-            )
-            self._others.append(device)
-        queue = ModelQueue(engine, table=table, device=device, clock=self._clock, width=width)
-        self._queues[id(engine)] = queue
+        queue = self._queues[id(engine)] = self._queue_before(engine, table)
+        if isinstance(engine, RemoteEngine):
+            engine.when_out_of_reach(queue.turn_away)
         return queue
+
+    def stand_in(self, engine: RemoteEngine, local: Engine, table: LatencyTable) -> None:
+        """Let a local engine be asked whenever this one, which is served already, cannot answer."""
+        self._stand_ins[id(engine)] = self._queue_before(local, table)
 
     async def withdraw(self, engine: Engine) -> None:
         """Let an engine be asked no more, once all that was let in for it is answered.
 
         Who calls this has seen to it that nobody asks for the engine any more.
         """
-        queue = self._queues[id(engine)]
-        await queue.drained()
+        for queue in self.queues_of(engine):
+            await queue.drained()
+        for queue in self.queues_of(engine):
+            queue.device.detach(queue)
+            if queue.device in self._others:
+                self._others.remove(queue.device)
+                queue.device.close()
         del self._queues[id(engine)]
-        queue.device.detach(queue)
-        if queue.device in self._others:
-            self._others.remove(queue.device)
-            queue.device.close()
+        self._stand_ins.pop(id(engine), None)
 
     def queue_of(self, engine: Engine) -> ModelQueue:
-        """The queue in front of an engine."""
-        return self._queues[id(engine)]
+        """The queue in front of an engine, or of what stands in for it now."""
+        queue = self._queues[id(engine)]
+        return queue if queue.is_available else self._stand_ins.get(id(engine), queue)
+
+    def queues_of(self, engine: Engine) -> tuple[ModelQueue, ...]:
+        """The queue in front of an engine, and of what stands in for it."""
+        queue, stand_in = self._queues[id(engine)], self._stand_ins.get(id(engine))
+        return (queue,) if stand_in is None else (queue, stand_in)
+
+    def statistics_of(self, engine: Engine) -> Statistics:
+        """What an engine has done, and what stood in for it."""
+        return functools.reduce(operator.add, (one.statistics for one in self.queues_of(engine)))
+
+    def _queue_before(self, engine: Engine, table: LatencyTable) -> ModelQueue:
+        device, width = self._device, 1
+        remote = isinstance(engine, RemoteEngine)
+        if engine.independent_slots and not remote:
+            width = max(1, device.threads // engine.slots)
+        else:
+            device = Device(
+                threads=engine.slots,
+                independent=engine.independent_slots,
+                clock=self._clock,
+                name="remote" if remote else "device",
+            )
+            self._others.append(device)
+        return ModelQueue(engine, table=table, device=device, clock=self._clock, width=width)
 
     def __iter__(self) -> Iterator[ModelQueue]:
         yield from self._queues.values()
+        yield from self._stand_ins.values()
 
     def enter(self, engines: Sequence[Engine], asking: Asking) -> Booking:
         """Let a request in that asks these engines about one image, or refuse it now.
@@ -130,14 +174,24 @@ class Batcher:
             Overloaded: it could not be answered in time, or too many wait; with the time to come
                 back at.
             NotReady: the service is draining.
+            EngineUnavailable: an engine runs elsewhere and cannot be asked, nor any in its place.
             BadRequest: it brings more images than may wait at all.
         """
         if self._closing:
             raise NotReady("the service is shutting down", advice="send it to another replica")
         now = self._clock()
-        queues = [self.queue_of(engine) for engine in engines]
-        self._check_room(queues, asking, now)
-        self._check_time(queues, asking, now)
+        queues = {id(engine): self.queue_of(engine) for engine in engines}
+        for queue in queues.values():
+            if not queue.is_available:
+                raise EngineUnavailable(f"{queue.engine.name} is out of reach")
+        refusal = self._why_not(list(queues.values()), asking, now)
+        if refusal is not None and self._stand_ins:
+            # What is too much for others may not be too much for us.
+            here = {id(engine): self.queues_of(engine)[-1] for engine in engines}
+            if here != queues and self._why_not(list(here.values()), asking, now) is None:
+                queues, refusal = here, None
+        if refusal is not None:
+            self._refuse(asking, now, refusal)
         return Booking(self, queues, asking)
 
     async def decode(self, work: Callable[[], Given], asking: Asking) -> Given:
@@ -157,7 +211,12 @@ class Batcher:
         for device in (self._device, *self._others):
             device.close()
 
-    def _check_room(self, queues: list[ModelQueue], asking: Asking, now: float) -> None:
+    def _why_not(
+        self, queues: list[ModelQueue], asking: Asking, now: float
+    ) -> _Refusal | DeadlineExceeded | None:
+        return self._no_room(queues, asking) or self._no_time(queues, asking, now)
+
+    def _no_room(self, queues: list[ModelQueue], asking: Asking) -> _Refusal | None:
         if asking.images > self._size:
             raise BadRequest(
                 f"{asking.images} images are more than may wait for a model ({self._size})",
@@ -168,17 +227,21 @@ class Batcher:
             held = len(queue) + queue.booked.total()
             if held + asking.images > most:
                 each_s = 1 / queue.table.best_rate() / self._device.threads
-                self._refuse(
-                    asking, now, f"{held} requests wait for this model already",
-                    wait_s=each_s * self._size * _ROOM_AGAIN, each_s=each_s,
-                )  # fmt: skip
+                return _Refusal(
+                    f"{held} requests wait for this model already",
+                    wait_s=each_s * self._size * _ROOM_AGAIN,
+                    each_s=each_s,
+                )
+        return None
 
-    def _check_time(self, queues: list[ModelQueue], asking: Asking, now: float) -> None:
+    def _no_time(
+        self, queues: list[ModelQueue], asking: Asking, now: float
+    ) -> _Refusal | DeadlineExceeded | None:
         alone_s = max(queue.table.seconds(1) for queue in queues)
         alone_s += 0 if asking.decoded else self._device.host_s
         budget_ms = (asking.deadline - now) * 1e3
         if now + alone_s > asking.deadline:
-            raise DeadlineExceeded(
+            return DeadlineExceeded(
                 f"no answer within {max(budget_ms, 0):.0f} ms is possible: "
                 f"it takes about {alone_s * 1e3:.0f} ms even when nobody waits",
                 advice="ask with a later deadline_ms",
@@ -205,32 +268,36 @@ class Batcher:
                     now=now, deadline=asking.deadline, alone_s=alone_s, each_s=each_s
                 )
                 room = min(room, left)
-        if finish > room:
-            self._refuse(
-                asking, now,
-                f"no answer within {budget_ms:.0f} ms is promised: "
-                f"it would take about {(finish - now) * 1e3:.0f} ms",
-                wait_s=finish - room, each_s=each_s,
-            )  # fmt: skip
+        if finish <= room:
+            return None
+        return _Refusal(
+            f"no answer within {budget_ms:.0f} ms is promised: "
+            f"it would take about {(finish - now) * 1e3:.0f} ms",
+            wait_s=finish - room,
+            each_s=each_s,
+        )
 
     def _finish_of(
         self, queues: list[ModelQueue], newcomer: Waiting, now: float, *, host_s: float
     ) -> float:
-        before = {id(queue): queue.work_before(newcomer, now) for queue in self}
+        before = [(queue, queue.work_before(newcomer, now)) for queue in self]
         finish = now
         for queue in queues:
-            others = sum(s for key, s in before.items() if key != id(queue))
-            others += sum(1 / q.table.best_rate() for q in queues if q is not queue)
+            same = [(q, s) for q, s in before if q is not queue and q.device is queue.device]
+            others = sum(s for _, s in same)
+            others += sum(1 / q.table.best_rate() for q, _ in same if q in queues)
             finish = max(finish, queue.finish_of(newcomer, now, other_work_s=host_s + others))
         return finish
 
-    def _refuse(
-        self, asking: Asking, now: float, detail: str, *, wait_s: float, each_s: float
-    ) -> None:
+    def _refuse(self, asking: Asking, now: float, refusal: _Refusal | DeadlineExceeded) -> NoReturn:
+        if isinstance(refusal, DeadlineExceeded):
+            raise refusal
         self.refused += 1
-        wait_s = self._promises.promise(asking.digest(), now=now, wait_s=wait_s, each_s=each_s)
+        wait_s = self._promises.promise(
+            asking.digest(), now=now, wait_s=refusal.wait_s, each_s=refusal.each_s
+        )
         raise Overloaded(
-            detail, advice=f"come back in {wait_s:.1f} s, or send it to another replica",
+            refusal.detail, advice=f"come back in {wait_s:.1f} s, or send it to another replica",
             retry_after_s=wait_s,
         )  # fmt: skip
 
@@ -246,23 +313,37 @@ class Batcher:
 class Booking:
     """One request that is inside; its places are kept until its images come."""
 
-    def __init__(self, batcher: Batcher, queues: list[ModelQueue], asking: Asking) -> None:
+    def __init__(self, batcher: Batcher, queues: dict[int, ModelQueue], asking: Asking) -> None:
         self._batcher, self._asking = batcher, asking
-        self._kept = {id(queue): asking.images for queue in queues}
-        self._queues = queues
+        self._queue_of, self._queues = queues, list(queues.values())
+        self._kept = {id(queue): asking.images for queue in self._queues}
         self._decodes = not asking.decoded
         if self._decodes:
             batcher._to_decode[asking.priority] += 1
-        for queue in queues:
+        for queue in self._queues:
             queue.visited(1)
             queue.booked[asking.priority] += asking.images
         batcher._entered()
 
     async def submit(self, engine: Engine, pixels: NDArray[np.uint8]) -> Inference:
-        """Run one image uint8 `[1, side, side]`; see `ModelQueue.submit`."""
-        queue = self._batcher.queue_of(engine)
+        """Run one image uint8 `[1, side, side]`; see `ModelQueue.submit`.
+
+        Where a remote engine fails, what stands in for it answers.
+        """
+        queue = self._queue_of[id(engine)]
         self._release(queue, 1)
         self._has_decoded()
+        try:
+            if not queue.is_available:
+                raise EngineUnavailable(f"{queue.engine.name} is out of reach")
+            return await self._submit(queue, pixels)
+        except EngineFailure:
+            *_, stand_in = self._batcher.queues_of(engine)
+            if stand_in is queue:
+                raise
+            return await self._submit(stand_in, pixels)
+
+    async def _submit(self, queue: ModelQueue, pixels: NDArray[np.uint8]) -> Inference:
         asking = self._asking
 
         def submit() -> Coroutine[Any, Any, Inference]:
@@ -274,7 +355,7 @@ class Booking:
         if sharing is None:
             return await submit()
         # An engine runs one package; who is more urgent does not wait for who is less.
-        what = hashlib.blake2b(f"{id(engine)} {asking.priority} ".encode(), digest_size=16)
+        what = hashlib.blake2b(f"{id(queue)} {asking.priority} ".encode(), digest_size=16)
         what.update(pixels.tobytes())
         return await sharing.run(what.digest(), submit)
 

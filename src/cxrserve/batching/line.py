@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 from bisect import bisect_left, insort
 from collections import Counter
 from collections.abc import Iterator
@@ -66,8 +67,12 @@ class Line:
         self._waiting_of: Counter[str] = Counter()
         self._turns: dict[str, float] = {}
         self._now_serving = 0.0
-        self._aging: list[tuple[float, int]] = []
-        self._deadlines: list[tuple[float, int]] = []
+        # (when, number, entry): of those who have gone, or went and were put back, what is here
+        # of their earlier stay counts for nothing.
+        self._aging: list[tuple[float, int, int]] = []
+        self._deadlines: list[tuple[float, int, int]] = []
+        self._entry_of: dict[int, int] = {}
+        self._entries = itertools.count()
         self.images = 0
         self.waiting_since = 0.0
         """Since when somebody has waited without a break; of use where the line is not empty."""
@@ -88,14 +93,16 @@ class Line:
             self._turns[client] = max(self._turns.get(client, 0.0), self._now_serving)
         self._waiting_of[client] += 1
         self._known[request.number] = request
+        self._entry_of[request.number] = entry = next(self._entries)
         self._enter(request, request.priority)
-        heapq.heappush(self._deadlines, (request.deadline, request.number))
+        heapq.heappush(self._deadlines, (request.deadline, request.number, entry))
         self._plan_aging(request, request.priority)
         self.images += request.images
 
     def remove(self, number: int) -> Waiting:
         """Take a request out: it has gone, or it is refused."""
         request = self._known.pop(number)
+        del self._entry_of[number]
         self._leave(request, self._class_of.pop(number))
         self.images -= request.images
         self._waiting_of[request.client] -= 1
@@ -115,22 +122,31 @@ class Line:
             self._turns[request.client] += request.images
         return taken
 
+    def put_back(self, request: Waiting) -> None:
+        """Let a request that was taken wait again; its client gets the turn back."""
+        self.add(request)
+        self._turns[request.client] -= request.images
+
     def overdue(self, before: float) -> list[Waiting]:
         """Requests whose deadline is earlier than `before`, the earliest first."""
         found = []
         while self._deadlines and self._deadlines[0][0] < before:
-            _, number = heapq.heappop(self._deadlines)
-            if number in self._known:
+            _, number, entry = heapq.heappop(self._deadlines)
+            if self._entry_of.get(number) == entry:
                 found.append(self._known[number])
         for request in found:  # they stay known until they are removed
-            heapq.heappush(self._deadlines, (request.deadline, request.number))
+            number = request.number
+            heapq.heappush(self._deadlines, (request.deadline, number, self._entry_of[number]))
         return found
 
     def next_deadline(self) -> float | None:
         """The earliest deadline of all."""
-        while self._deadlines and self._deadlines[0][1] not in self._known:
+        while self._deadlines:
+            deadline, number, entry = self._deadlines[0]
+            if self._entry_of.get(number) == entry:
+                return deadline
             heapq.heappop(self._deadlines)
-        return self._deadlines[0][0] if self._deadlines else None
+        return None
 
     def first(self, now: float) -> tuple[Priority, Waiting] | None:
         """Who is entitled to run next, and the class he counts as by now."""
@@ -194,14 +210,14 @@ class Line:
         if priority is not Priority.STAT:
             share = AGED[0] if priority is Priority.ROUTINE else AGED[1]
             at = request.arrived + share * (request.deadline - request.arrived)
-            heapq.heappush(self._aging, (at, request.number))
+            heapq.heappush(self._aging, (at, request.number, self._entry_of[request.number]))
 
     def _promote(self, now: float) -> None:
         while self._aging and self._aging[0][0] <= now:
-            _, number = heapq.heappop(self._aging)
-            request = self._known.get(number)
-            if request is None:
+            _, number, entry = heapq.heappop(self._aging)
+            if self._entry_of.get(number) != entry:
                 continue
+            request = self._known[number]
             before = self._class_of[number]
             self._leave(request, before)
             after = Priority(before - 1)

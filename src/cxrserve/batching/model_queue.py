@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,10 +15,10 @@ from numpy.typing import NDArray
 
 from cxrserve.batching.device import Clock, Device, Work
 from cxrserve.batching.line import Line, Priority, Waiting
-from cxrserve.batching.policy import Slots, decide, expected_finish, latest_finish
-from cxrserve.engines.engine import Engine, Masks, Outputs
+from cxrserve.batching.policy import Slots, decide, expected_finish, latest_finish, useful_size
+from cxrserve.engines.engine import Engine, Errand, Masks, Outputs, RemoteEngine
 from cxrserve.engines.latency import LatencyTable
-from cxrserve.errors import DeadlineExceeded, EngineFailure
+from cxrserve.errors import DeadlineExceeded, EngineFailure, EngineUnavailable
 
 Answered = Outputs | Masks | EngineFailure
 
@@ -25,11 +27,12 @@ _TICK_S = 1e-4
 
 @dataclass(frozen=True, slots=True)
 class Inference:
-    """What came out, the time it took in milliseconds, and with how many images it ran."""
+    """What came out, of which engine, the milliseconds it took, and with how many images it ran."""
 
     outputs: Outputs | Masks
     queue_ms: float
     inference_ms: float
+    engine: str
     batch: int = 1
 
 
@@ -51,12 +54,45 @@ class Statistics:
     compute_s: float = 0.0
     ended: float | None = None
 
+    def __add__(self, other: Statistics) -> Statistics:
+        """What both have done together."""
+        ends = [ended for ended in (self.ended, other.ended) if ended is not None]
+        return Statistics(
+            batches=self.batches + other.batches,
+            batch_s={
+                size: self.batch_s.get(size, 0.0) + other.batch_s.get(size, 0.0)
+                for size in {**self.batch_s, **other.batch_s}
+            },
+            images=self.images + other.images,
+            failed=self.failed + other.failed,
+            late=self.late + other.late,
+            prepare_s=self.prepare_s + other.prepare_s,
+            queue_s=self.queue_s + other.queue_s,
+            compute_s=self.compute_s + other.compute_s,
+            ended=max(ends, default=None),
+        )
+
 
 @dataclass(slots=True)
 class _Request:
     pixels: NDArray[np.uint8]
     arrived: float
     answer: asyncio.Future[Inference]
+    batch: _Batch | None = None
+
+
+class _Batch:
+    """Requests that run together, elsewhere; when the last of them has gone, it is called off."""
+
+    def __init__(self, requests: list[_Request], errand: Errand) -> None:
+        self._requests, self._errand = requests, errand
+        for request in requests:
+            request.batch = self
+
+    def one_has_gone(self) -> None:
+        """Of its callers."""
+        if all(request.answer.done() for request in self._requests):
+            self._errand.stop()
 
 
 class ModelQueue:
@@ -83,6 +119,8 @@ class ModelQueue:
         width: int = 1,
     ) -> None:
         self.engine, self.table, self.width = engine, table, width
+        # Asked once: a protocol with many members is slow to compare with.
+        self._remote = engine if isinstance(engine, RemoteEngine) else None
         self.statistics = Statistics()
         self.booked: Counter[Priority] = Counter()
         """Images that were let in and are not here yet: they are being decoded."""
@@ -94,12 +132,14 @@ class ModelQueue:
         self._buffers: list[NDArray[np.uint8]] = []
         self._wait_until: float | None = None
         self._in_flight = 0
+        self._ahead: list[tuple[Work, int]] = []
         self._all_done = asyncio.Event()
         device.attach(self)
 
     def __len__(self) -> int:
         """Requests that wait."""
-        return len(self._line)
+        standing_by = sum(n for work, n in self._ahead if self.device.stands_by(work))
+        return len(self._line) + standing_by
 
     async def submit(
         self, pixels: NDArray[np.uint8], *, priority: Priority, deadline: float, client: str = ""
@@ -125,11 +165,30 @@ class ModelQueue:
         try:
             return await answer
         finally:
-            if number in self._line:  # the caller has gone
-                self._line.remove(number)
+            if answer.cancelled():  # the caller has gone
+                self.device.recall()
+                if number in self._line:
+                    self._line.remove(number)
+                batch = self._requests[number].batch
+                if batch is not None:
+                    batch.one_has_gone()
                 self.device.dispatch()
             self._requests.pop(number, None)
             self._tell_when_empty()
+
+    @property
+    def is_available(self) -> bool:
+        """Whether the engine may be asked now."""
+        return self._remote is None or self._remote.is_available
+
+    def turn_away(self) -> None:
+        """Tell all who wait that the engine cannot be asked any more."""
+        self.device.recall()
+        for number in [one.number for one in self._line.in_order(self._clock())]:
+            self._line.remove(number)
+            answer = self._requests[number].answer
+            if not answer.done():
+                answer.set_exception(EngineUnavailable(f"{self.engine.name} is out of reach"))
 
     def finish_of(self, newcomer: Waiting, now: float, *, other_work_s: float) -> float:
         """When a request that comes now would be answered at the earliest; see the policy."""
@@ -183,23 +242,41 @@ class ModelQueue:
         due = self._line.next_deadline()
         if due is None:
             return None
-        # Nobody learns later than he must that he will not be answered.
-        latest = due - self.table.seconds(1) + _TICK_S
+        latest = self._hopeless_at(due)
         return latest if self._wait_until is None else min(latest, self._wait_until)
+
+    def _hopeless_at(self, deadline: float) -> float:
+        """Nobody learns later than this that he will not be answered by his deadline."""
+        return deadline - self.table.seconds(1) + _TICK_S
 
     def next_work(self, slots: Slots, now: float) -> Work | None:
         """See `Source.next_work`."""
-        decision = decide(self._line, self.table, self._slots(slots), now)
+        run = self._decide(slots, now, ahead=False)
+        return self._work(self._line.take(run)) if run else None
+
+    def work_ahead(self, slots: Slots, now: float) -> Work | None:
+        """See `Source.work_ahead`."""
+        full = useful_size(self.table)
+        if self._line.images < full:
+            return None
+        run = self._decide(slots, now, ahead=True)
+        if len(run) < full:
+            return None
+        work = self._work(self._line.take(run))
+        self._ahead = [one for one in self._ahead if self.device.stands_by(one[0])]
+        self._ahead.append((work, len(run)))
+        return work
+
+    def _decide(self, slots: Slots, now: float, *, ahead: bool) -> tuple[int, ...]:
+        decision = decide(self._line, self.table, self._slots(slots), now, ahead=ahead)
         self._wait_until = decision.wait_until
         for number in decision.late:
             self._refuse(self._line.remove(number), now)
-        if not decision.run:
-            return None
-        self._line.take(decision.run)
-        return self._work([self._requests[number] for number in decision.run], now)
+        return decision.run
 
-    def _work(self, batch: list[_Request], started: float) -> Work:
-        count = len(batch)
+    def _work(self, waited: list[Waiting]) -> Work:
+        batch = [self._requests[one.number] for one in waited]
+        count, began = len(batch), self._clock()
         buffer = self._buffer(batch[0].pixels.shape) if count > 1 else None
         if buffer is None:
             pixels = batch[0].pixels[None]
@@ -208,16 +285,37 @@ class ModelQueue:
                 buffer[place] = request.pixels
             pixels = buffer[:count]
         self._in_flight += 1
+        expected_s = self.table.seconds(min(count, self.table.largest))
+        run_batch = self.engine.run
+        if self._remote is not None:
+            deadline = min(one.deadline for one in waited)
+            level = 1 + min(one.priority for one in waited)
+            errand = Errand(deadline=deadline, expected_s=expected_s, level=level)
+            run_batch = partial(self._remote.run_errand, errand=errand)
+            _Batch(batch, errand)
 
-        def done(given: Any, error: BaseException | None, took_s: float) -> None:
+        def run() -> list[Answered]:
+            nonlocal began
+            began = self._clock()
+            return _run(run_batch, pixels)
+
+        def clear() -> None:
             self._in_flight -= 1
             if buffer is not None:
                 self._buffers.append(buffer)
-            answers: list[Answered] = given if error is None else [_failure(error)] * count
-            self._give(batch, answers, started, took_s)
 
-        expected_s = self.table.seconds(min(count, self.table.largest))
-        return Work(lambda: _run(self.engine, pixels), expected_s, done, self.width)
+        def done(given: Any, error: BaseException | None, took_s: float) -> None:
+            clear()
+            answers: list[Answered] = given if error is None else [_failure(error)] * count
+            self._give(batch, answers, began, took_s)
+
+        def undo() -> None:
+            clear()
+            for one in waited:
+                self._line.put_back(one)
+
+        start_by = self._hopeless_at(min(one.deadline for one in waited))
+        return Work(run, expected_s, done, undo, start_by, self.width)
 
     def _slots(self, slots: Slots) -> Slots:
         """The device's threads as slots of this model's width."""
@@ -250,7 +348,9 @@ class ModelQueue:
             if isinstance(answer, EngineFailure):
                 request.answer.set_exception(answer)
             else:
-                request.answer.set_result(Inference(answer, waited_s * 1e3, took_s * 1e3, count))
+                request.answer.set_result(
+                    Inference(answer, waited_s * 1e3, took_s * 1e3, self.engine.name, count)
+                )
         self._tell_when_empty()
 
     def _refuse(self, late: Waiting, now: float) -> None:
@@ -277,19 +377,23 @@ class ModelQueue:
             self._all_done.set()
 
 
-def _run(engine: Engine, pixels: NDArray[np.uint8]) -> list[Answered]:
+def _run(
+    run: Callable[[NDArray[np.uint8]], Outputs | Masks], pixels: NDArray[np.uint8]
+) -> list[Answered]:
     """One answer an image. A batch that fails is halved; its good half is not lost."""
     try:
-        outputs = engine.run(pixels)
+        outputs = run(pixels)
         given = len(outputs.mask if isinstance(outputs, Masks) else outputs.logits)
         if given != len(pixels):
             raise EngineFailure(f"the engine gave {given} answers for {len(pixels)} images")
         answers: list[Answered] = [_row(outputs, place) for place in range(len(pixels))]
+    except EngineUnavailable:
+        raise  # whatever the images: its halves would fare no better
     except Exception as error:  # noqa: BLE001 - any failure is told to who asked for the image
         if len(pixels) == 1:
             return [_failure(error)]
         half = len(pixels) // 2
-        return _run(engine, pixels[:half]) + _run(engine, pixels[half:])
+        return _run(run, pixels[:half]) + _run(run, pixels[half:])
     return answers
 
 

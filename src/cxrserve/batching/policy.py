@@ -88,8 +88,10 @@ class Decision:
     wait_until: float | None = None
 
 
-def decide(line: Line, table: Latency, slots: Slots, now: float) -> Decision:
-    """The next batch of a line, or until when to wait.
+def decide(
+    line: Line, table: Latency, slots: Slots, now: float, *, ahead: bool = False
+) -> Decision:
+    """The next batch of a line, or until when to wait; `ahead`: of the slot that is free next.
 
     It never waits on an idle device: while a small batch runs, the next one grows, and the more
     the nearer to its limit the device is. On a shared device that is busy, waiting until the batch
@@ -102,7 +104,7 @@ def decide(line: Line, table: Latency, slots: Slots, now: float) -> Decision:
     assert due is not None
     # Nobody learns later than he must that he will not be answered.
     wake = max(due - table.seconds(1), now) + 1e-4
-    if not slots.free:
+    if not slots.free and not ahead:
         return Decision(late=late, wait_until=wake)
     most = useful_size(table)
     if not slots.independent and slots.busy_until:
@@ -229,7 +231,7 @@ def _best_batch(
     """
     images = sum(request.images for request in waiting)
     # Free streams share what there is: two halves at once end sooner than one whole.
-    share = math.ceil(images / slots.free) if slots.independent else images
+    share = math.ceil(images / max(slots.free, 1)) if slots.independent else images
     reach = max(1, min(share, most), min(waiting[0].images, table.largest))
     sizes = [*takewhile(lambda size: size < reach, table.sizes), reach]
     # Who would be late if the fullest batch ran without him.

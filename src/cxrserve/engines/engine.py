@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,3 +75,58 @@ class Engine(Runs, Protocol):
         Raises:
             EngineFailure: the runtime failed, or gave something that is not finite.
         """
+
+
+class Errand:
+    """What a batch that runs elsewhere is told: its time, and when nobody wants it any more.
+
+    Args:
+        deadline: on the clock of the queue, in seconds; an answer that comes later is of no use.
+        expected_s: what the batch should take.
+        level: of its most urgent image; 1 is the highest.
+    """
+
+    def __init__(self, *, deadline: float, expected_s: float, level: int = 0) -> None:
+        self.deadline, self.expected_s, self.level = deadline, expected_s, level
+        self._stopped = False
+        self._on_stop: Callable[[], object] | None = None
+
+    def stop(self) -> None:
+        """Nobody waits for it any more."""
+        self._stopped = True
+        if self._on_stop is not None:
+            self._on_stop()
+
+    def on_stop(self, tell: Callable[[], object]) -> None:
+        """Have this called then, from any thread, at least once; at once if that has been."""
+        self._on_stop = tell
+        if self._stopped:
+            tell()
+
+
+@runtime_checkable
+class RemoteEngine(Engine, Protocol):
+    """An engine whose network runs in another process, which may be gone."""
+
+    @property
+    def is_available(self) -> bool:
+        """Whether it may be asked now."""
+
+    @property
+    def stand_in(self) -> Engine | None:
+        """What runs the same network here while this cannot be asked."""
+
+    @property
+    def largest(self) -> int:
+        """Images that one batch may hold."""
+
+    def run_errand(self, pixels: NDArray[np.uint8], errand: Errand) -> Outputs | Masks:
+        """As `run`, and no longer than the errand is of use.
+
+        Raises:
+            EngineFailure: it failed on these images.
+            EngineUnavailable: it did not answer, whatever the images.
+        """
+
+    def when_out_of_reach(self, tell: Callable[[], None]) -> None:
+        """Have this called, on the event loop, when it cannot be asked any more."""

@@ -81,8 +81,7 @@ class LatencyTable:
 
     def best_rate(self) -> float:
         """Images a second at the size that gives most of them, one batch after the other."""
-        # n / (a + b n) is monotone, so no size between two measured ones is better than both.
-        return max(size / time for size, time in zip(self._sizes, self._seconds, strict=True))
+        return self._best_rate
 
     def observe(self, size: int, seconds: float) -> None:
         """Learn that a batch of `size` took `seconds` just now.
@@ -142,6 +141,9 @@ class LatencyTable:
 
     def _refresh(self) -> None:
         self._seconds = [math.exp(value + self._drift) for value in _isotonic(self._shape)]
+        # n / (a + b n) is monotone, so no size between two measured ones is better than both.
+        rates = [size / time for size, time in zip(self._sizes, self._seconds, strict=True)]
+        self._best_rate = max(rates)
 
     def _between(self, times: list[float], size: int) -> float:
         if not 1 <= size <= self.largest:

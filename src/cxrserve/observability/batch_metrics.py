@@ -22,29 +22,35 @@ def families_of(served: tuple[Sequence[tuple[str, ModelQueue]], int]) -> Iterato
     )
     turned_away.add_metric([], refused)
     yield turned_away
-    waiting = GaugeMetricFamily("cxrserve_queue_requests", "Requests that wait", labels=["model"])
+    waiting = GaugeMetricFamily(
+        "cxrserve_queue_requests", "Requests that wait", labels=["model", "engine"]
+    )
     batches = CounterMetricFamily(
-        "cxrserve_batches", "Batches that ran, by images", labels=["model", "size"]
+        "cxrserve_batches", "Batches that ran, by images", labels=["model", "engine", "size"]
     )
     ended = CounterMetricFamily(
-        "cxrserve_images", "Images by how they ended", labels=["model", "outcome"]
+        "cxrserve_images", "Images by how they ended", labels=["model", "engine", "outcome"]
     )
     spent = CounterMetricFamily(
-        "cxrserve_image_seconds", "Time of images in the queue and running", labels=["model", "in"]
+        "cxrserve_image_seconds",
+        "Time of images in the queue and running",
+        labels=["model", "engine", "in"],
     )
     latency = GaugeMetricFamily(
-        "cxrserve_batch_latency_seconds", "What a batch takes, by images", labels=["model", "size"]
+        "cxrserve_batch_latency_seconds",
+        "What a batch takes, by images",
+        labels=["model", "engine", "size"],
     )
     for model, queue in queues:
-        seen = queue.statistics
-        waiting.add_metric([model], len(queue))
+        seen, of = queue.statistics, [model, queue.engine.name]
+        waiting.add_metric(of, len(queue))
         for size, count in sorted(seen.batches.items()):
-            batches.add_metric([model, str(size)], count)
-        ended.add_metric([model, "answered"], seen.images - seen.failed)
-        ended.add_metric([model, "failed"], seen.failed)
-        ended.add_metric([model, "late"], seen.late)
-        spent.add_metric([model, "queue"], seen.queue_s)
-        spent.add_metric([model, "engine"], seen.compute_s)
+            batches.add_metric([*of, str(size)], count)
+        ended.add_metric([*of, "answered"], seen.images - seen.failed)
+        ended.add_metric([*of, "failed"], seen.failed)
+        ended.add_metric([*of, "late"], seen.late)
+        spent.add_metric([*of, "queue"], seen.queue_s)
+        spent.add_metric([*of, "engine"], seen.compute_s)
         for size in queue.table.sizes:
-            latency.add_metric([model, str(size)], queue.table.seconds(size))
+            latency.add_metric([*of, str(size)], queue.table.seconds(size))
     yield from (waiting, batches, ended, spent, latency)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from cxrserve import __version__
-from cxrserve.batching.model_queue import ModelQueue
+from cxrserve.batching.model_queue import ModelQueue, Statistics
 from cxrserve.models.repository import LoadedModel, ModelRepository
 from cxrserve.oip import interface
 from cxrserve.oip.interface import MOST_IMAGES, PLATFORM, Port, wire_version
@@ -101,13 +101,13 @@ def model_config(model: LoadedModel, queue: ModelQueue) -> Json:
     }
 
 
-def statistics(model: LoadedModel, queue: ModelQueue, *, wall: Callable[[float], float]) -> Json:
+def statistics(model: LoadedModel, seen: Statistics, *, wall: Callable[[float], float]) -> Json:
     """What a model has done since it was loaded; an image counts as a request.
 
     Args:
+        seen: what its queues have done.
         wall: a time of the queue's clock in seconds since 1970.
     """
-    seen = queue.statistics
     good = seen.images - seen.failed
 
     def duration(count: int, seconds: float) -> Json:

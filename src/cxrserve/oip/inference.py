@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrserve.batching.line import Priority
+from cxrserve.batching.model_queue import Inference
 from cxrserve.engines.engine import Masks, Outputs
 from cxrserve.errors import BadTensor, CxrError, ModelNotFound
 from cxrserve.findings.interpret import find
@@ -61,15 +62,16 @@ async def infer(
     question = _question(model, request.parameters, caller)
     if given.name == PIXELS:
         assert isinstance(given.data, np.ndarray)
-        outputs = [one.outputs for one in await predictor.infer(given.data, question)]  # type: ignore[arg-type]
-        metrics.inferred(len(outputs))
+        ran: Sequence[Inference | Reading] = await predictor.infer(given.data, question)  # type: ignore[arg-type]
+        metrics.inferred(len(ran))
     else:
         assert isinstance(given.data, list)
         read = await _of_files(predictor, model, given.data, question, metrics)
         if read is None:
             return await infer(predictor, request, caller, metrics)
-        outputs = read
-    used = model_used(model)
+        ran = read
+    outputs = [one.outputs for one in ran]
+    used = model_used(model, ", ".join(sorted({one.engine for one in ran})))
     return InferResponse(
         model=model.manifest.name,
         version=wire_version(model.manifest.version),
@@ -118,7 +120,7 @@ async def _of_files(
     files: Sequence[bytes],
     question: Question,
     metrics: Metrics,
-) -> list[Given] | None:
+) -> list[Reading] | None:
     """None where the model was unloaded, or loaded anew, before all files were let in."""
 
     async def one(place: int, data: bytes) -> Reading:
@@ -142,7 +144,7 @@ async def _of_files(
     readings = [task.result() for task in tasks]
     if any(reading.model is not model for reading in readings):
         return None
-    return [reading.outputs for reading in readings]
+    return readings
 
 
 def _question(model: LoadedModel, parameters: Parameters, caller: Caller) -> Question:

@@ -89,7 +89,7 @@ class Plane:
             "model_stats": [
                 describe.statistics(
                     model,
-                    predictor.batcher.queue_of(model.engine),
+                    predictor.batcher.statistics_of(model.engine),
                     wall=lambda at: wall - (now - at),
                 )
                 for model in chosen

@@ -60,7 +60,7 @@ def explanation_of(
     return answers.Explanation(
         id=request_id,
         image=image,
-        model=model_used(reading.model),
+        model=model_used(reading.model, reading.engine),
         operating_point=reading.operating_point,
         augment=reading.augment,
         label=finding.label,

@@ -22,12 +22,14 @@ class Reading:
         model: which.
         operating_point: what its findings are held against.
         outputs: of its network.
+        engine: what ran it.
         augment: `mirror` where they are the mean of the film's and its mirror image's.
     """
 
     model: LoadedModel
     operating_point: str | None
     outputs: Outputs | Masks
+    engine: str
     augment: Literal["mirror"] | None = None
 
 
@@ -65,13 +67,13 @@ def placed(model: LoadedModel, radiograph: Radiograph) -> Placement:
     )
 
 
-def model_used(model: LoadedModel) -> answers.ModelUsed:
-    """Exactly what made a result."""
+def model_used(model: LoadedModel, engine: str) -> answers.ModelUsed:
+    """Exactly what made a result; `engine` ran the network."""
     return answers.ModelUsed(
         name=model.manifest.name,
         version=model.manifest.version,
         digest=model.package.digest,
-        engine=model.engine.name,
+        engine=engine,
         preprocessing=model.preprocessing,
     )
 

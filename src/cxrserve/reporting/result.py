@@ -43,7 +43,7 @@ def result_of(
         )
     limited = any(seen.boxes is not None and is_limited_to_lungs(seen.label) for seen in findings)
     return answers.Result(
-        model=model_used(reading.model),
+        model=model_used(reading.model, reading.engine),
         operating_point=reading.operating_point,
         augment=reading.augment,
         findings=findings,
