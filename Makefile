@@ -5,7 +5,7 @@ VENV := .venv
 DEV := .venv-dev
 export BENTOML_DO_NOT_TRACK := True
 
-.PHONY: serve test install install-dev lint types check models bento footprint bench proto clean
+.PHONY: serve test install install-dev lint types check models bento footprint bench proto page clean
 
 serve: install
 	$(VENV)/bin/cxrserve serve
@@ -16,6 +16,7 @@ test: install install-dev
 	.ci/debian-packages
 	load_tests/peers/environments triton perf_analyzer || \
 		echo "no Triton, no perf_analyzer: the tests that ask them are skipped" >&2
+	$(MAKE) page || echo "no ONNX Runtime Web: the tests of reading on the device are skipped" >&2
 	$(MAKE) lint types
 	CXRSERVE_SERVING_PYTHON=$(abspath $(VENV))/bin/python $(DEV)/bin/python -m pytest
 
@@ -76,6 +77,10 @@ bench: install install-dev
 	$(BENCH) --model nih14-densenet121 --scenario overload --out load_tests/results/overload.json
 	$(BENCH) --model nih14-densenet121 --scenario agreement --out load_tests/results/agreement.json
 	$(BENCH) --model nih14-densenet121 --scenario soak --out load_tests/results/soak.json
+
+# Brings ONNX Runtime Web, with which the page reads films on its user's own device (docs/page.md).
+page: install
+	$(VENV)/bin/python -m cxrserve.page.vendor
 
 # Remakes the code of src/cxrserve/v1 from its proto file.
 proto: install-dev

@@ -28,7 +28,7 @@ from cxrserve.models.package import read_package
 from load_tests.bench.machine import describe
 from load_tests.bench.processes import KEPT_VARIABLES, free_ports, running
 from load_tests.peers import perf_analyzer
-from tests.triton.server import running_triton
+from load_tests.peers.triton_server import running_triton
 
 _ROOT = Path(__file__).resolve().parents[1]
 _SERVING = _ROOT / ".venv" / "bin" / "python"

@@ -27,6 +27,7 @@ from cxrserve.engines.onnx_cpu import load_onnx_cpu
 from cxrserve.errors import CxrError
 from cxrserve.models.package import read_package
 from cxrserve.models.repository import ModelRepository, package_folders
+from cxrserve.page import command as page_command
 from cxrserve.predictor import Predictor, Question
 from cxrserve.radiograph.phantom import write_phantom
 from cxrserve.runtime import Runtime
@@ -34,6 +35,7 @@ from cxrserve.settings import Settings
 from cxrserve.simulation import commands as simulation_commands
 from cxrserve.training import commands as training_commands
 from cxrserve.training.importing import commands as import_commands
+from cxrserve.triton_export import command as triton_export_command
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -278,6 +280,8 @@ def _checkout() -> Path:
 
 
 tune_command.register(models_app, _settings)
+page_command.register(app, _settings)
+triton_export_command.register(training_commands.export_app, _settings)
 
 
 def main() -> None:

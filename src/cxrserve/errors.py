@@ -21,7 +21,8 @@ CxrError
 ├── BrokenPackage              a model package that cannot be trusted or run
 ├── EngineFailure              the network ran and failed
 │   └── EngineUnavailable      what runs it elsewhere is gone, slow or wrong
-└── UnusableData, UnusableRecipe   training only, in `training/`
+├── UnusableData, UnusableRecipe   training only, in `training/`
+└── NotExportable              `cxrserve export triton` only, in `triton_export/`
 """
 
 from __future__ import annotations
@@ -182,6 +183,14 @@ class EngineUnavailable(EngineFailure):
 
     code = "engine_unavailable"
 
-    def __init__(self, detail: str, *, is_gone: bool = False, is_missing: bool = False) -> None:
-        super().__init__(detail, advice="ask again in a few seconds, or another replica")
+    def __init__(
+        self,
+        detail: str,
+        *,
+        is_gone: bool = False,
+        is_missing: bool = False,
+        advice: str = "ask again in a few seconds, or another replica",
+        **facts: Any,
+    ):
+        super().__init__(detail, advice=advice, **facts)
         self.is_gone, self.is_missing = is_gone, is_missing

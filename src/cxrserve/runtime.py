@@ -21,6 +21,7 @@ from cxrserve.engines.warm_up import TableStore, measured, table_of
 from cxrserve.errors import BrokenPackage, CxrError, NotReady
 from cxrserve.models.package import ModelPackage
 from cxrserve.models.repository import LoadedModel, ModelRepository, loaded, packages_named
+from cxrserve.observability.scaling_metrics import Scaling
 from cxrserve.predictor import Predictor
 from cxrserve.preparation import Preparation
 from cxrserve.radiograph.gate import QualityGate
@@ -86,6 +87,22 @@ class Runtime:
             for one in self._predictor.repository
             for queue in self.batcher.queues_of(one.engine)
         ], self.batcher.refused
+
+    def scaling(self) -> Scaling | None:
+        """What replicas are scaled by; None until ready."""
+        if self._predictor is None or self.batcher is None:
+            return None
+        return Scaling(
+            processors=self.batcher.processors,
+            busy_s=self.batcher.busy_s,
+            slo_s=self.settings.default_deadline_ms / 1e3,
+            waits_s={
+                f"{one.manifest.name}@{one.manifest.version}": self.batcher.expected_wait_s(
+                    one.engine
+                )
+                for one in self._predictor.repository
+            },
+        )
 
     async def start(self) -> None:
         """Load models, check and warm them, start the DICOM reader.

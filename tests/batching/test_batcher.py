@@ -430,3 +430,21 @@ async def test_a_routine_request_gets_through_a_flood_of_urgent_decoding() -> No
         assert await ask(batcher, engine, 3, deadline=deadline) == 3
         assert time.monotonic() < deadline
         await asyncio.gather(*flood)
+
+
+async def test_who_waits_is_counted_by_class() -> None:
+    engine = EchoEngine()
+    engine.gate.clear()
+    async with batching(engine) as batcher:
+        asked = [asyncio.create_task(ask(batcher, engine, 0))]
+        await asyncio.sleep(0.02)
+        for priority, count in ((Priority.STAT, 1), (Priority.URGENT, 2), (Priority.ROUTINE, 4)):
+            for _ in range(count):
+                asked.append(asyncio.create_task(ask(batcher, engine, 1, priority)))
+        await asyncio.sleep(0.02)
+        queue = batcher.queue_of(engine)
+        assert queue.waiting() == {Priority.STAT: 1, Priority.URGENT: 2, Priority.ROUTINE: 4}
+        assert len(queue) == 7
+        engine.gate.set()
+        await asyncio.gather(*asked)
+        assert not any(queue.waiting().values())

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 import uvicorn
+from load_tests.peers.triton_server import NOT_INSTALLED, Triton, is_installed, running_triton
 
 from tests.conformance.little_http import LittleServer
-from tests.conformance.triton import Triton, is_installed, running_triton
+
+MODELS = ("simple", "simple_identity")
+_HERE = Path(__file__).resolve().parent
 
 
 @pytest.fixture(scope="session")
@@ -22,8 +27,11 @@ def triton_with_simple(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tri
     For another test module: `from tests.conformance.conftest import triton_with_simple`.
     """
     if not is_installed():
-        pytest.skip("no Triton here; `load_tests/peers/environments triton` installs one")
-    with running_triton(tmp_path_factory.mktemp("triton")) as triton:
+        pytest.skip(NOT_INSTALLED)
+    models = tmp_path_factory.mktemp("models")
+    for model in MODELS:
+        shutil.copytree(_HERE / model, models / model)
+    with running_triton(models, tmp_path_factory.mktemp("triton")) as triton:
         yield triton
 
 

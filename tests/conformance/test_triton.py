@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from load_tests.peers.triton_server import Triton
 
 from cxrserve.conformance.command import ask_grpc, ask_http
 from cxrserve.conformance.model import Options
 from cxrserve.conformance.suite import Outcome
 from cxrserve.conformance.verdicts import Verdict
-from tests.conformance.triton import MODELS, Triton
+from tests.conformance.conftest import MODELS
 
 # Where Triton 2.51 is known to be unlike its documents; none of them is a failure.
 _KNOWN_DIFFERENCES = {

@@ -13,7 +13,7 @@ from starlette.routing import Match, Route
 
 from cxrserve import __version__
 from cxrserve.answer import NOTICE, Answer
-from cxrserve.api import api_docs, batch, problems
+from cxrserve.api import api_docs, batch, problems, render
 from cxrserve.api import explain as explain_api
 from cxrserve.api.asking import CALLER_GONE, ask, reading_of
 from cxrserve.api.envelope import RequestEnvelope, problem_response
@@ -24,7 +24,10 @@ from cxrserve.errors import CxrError, UnknownOption
 from cxrserve.model_listing import ModelDetail, ModelList
 from cxrserve.observability.batch_metrics import families_of
 from cxrserve.observability.metrics import Metrics
+from cxrserve.observability.scaling_metrics import scaling_families
+from cxrserve.observability.triton_metrics import triton_families
 from cxrserve.oip.plane import Plane
+from cxrserve.page import mount as page
 from cxrserve.predictor import Question
 from cxrserve.radiograph.limits import MIB
 from cxrserve.runtime import Runtime
@@ -50,6 +53,8 @@ def create_app(runtime: Runtime) -> FastAPI:
     api_docs.mount(app)
     metrics = Metrics()
     metrics.collect(lambda: families_of(runtime.served()))
+    metrics.collect(lambda: scaling_families(runtime.scaling()))
+    metrics.collect(lambda: triton_families(runtime.cluster))
     admission = Admission(
         requests=runtime.settings.queue_size + runtime.settings.processors,
         upload_bytes=max(_MOST_INSIDE_BYTES, runtime.settings.limits().upload_bytes),
@@ -90,6 +95,8 @@ def create_app(runtime: Runtime) -> FastAPI:
     batch.mount(app, runtime, admission, metrics)
     oip_http.mount(app, plane, admission, metrics, most_bytes=_most_bytes(runtime))
     explain_api.mount(app, runtime, admission, metrics)
+    render.mount(app, runtime, admission)
+    page.mount(app, runtime)
 
     @app.get("/v1/models", response_model=ModelList, tags=["models"], summary="What is loaded")
     async def models() -> ModelList:

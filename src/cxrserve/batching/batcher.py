@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import hashlib
+import math
 import operator
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Sequence
@@ -35,6 +36,8 @@ Given = TypeVar("Given")
 
 # Stat requests find room in a queue that is full of others.
 _STAT_EXTRA = 1.25
+# The number of who has not come yet.
+_LAST = 1 << 62
 # Whoever finds a full queue comes back when this share of it has been served.
 _ROOM_AGAIN = 0.1
 # Hashing all of a large upload would hold up the event loop.
@@ -145,6 +148,24 @@ class Batcher:
         """What an engine has done, and what stood in for it."""
         return functools.reduce(operator.add, (one.statistics for one in self.queues_of(engine)))
 
+    @property
+    def processors(self) -> int:
+        """Threads for networks and decoding together."""
+        return self._device.threads
+
+    @property
+    def busy_s(self) -> float:
+        """Seconds that they have worked, together."""
+        return self._device.busy_s
+
+    def expected_wait_s(self, engine: Engine) -> float:
+        """What a routine request would wait that came now, beyond what it takes itself."""
+        now, queue = self._clock(), self.queue_of(engine)
+        newcomer = Waiting(number=_LAST, arrived=now, deadline=math.inf)
+        host_s = (self._to_decode.total() + 1) * self._device.host_s
+        finish = self._finish_of([queue], newcomer, now, host_s=host_s)
+        return max(0.0, finish - now - self._device.host_s - queue.table.seconds(1))
+
     def _queue_before(self, engine: Engine, table: LatencyTable) -> ModelQueue:
         device, width = self._device, 1
         remote = isinstance(engine, RemoteEngine)
@@ -247,7 +268,7 @@ class Batcher:
                 advice="ask with a later deadline_ms",
             )
         newcomer = Waiting(
-            number=1 << 62,
+            number=_LAST,
             arrived=now,
             deadline=asking.deadline,
             priority=asking.priority,

@@ -132,6 +132,8 @@ class Device:
         self._last_end = -math.inf
         self.host_s = 0.01
         """What a piece of host work (decoding) takes: an exponentially weighted mean."""
+        self.busy_s = 0.0
+        """Seconds that its threads have worked, together."""
 
     def attach(self, source: Source) -> None:
         """Let a queue run here."""
@@ -310,7 +312,8 @@ class Device:
         following: Work | None,
         after: int,
     ) -> None:
-        del self._running[number]
+        _, width = self._running.pop(number)
+        self.busy_s += width * took_s
         now = self._clock()
         if following is not None:
             self._running[after] = (self._ends(following, now), following.width)

@@ -83,6 +83,10 @@ class Line:
     def __contains__(self, number: int) -> bool:
         return number in self._known
 
+    def of_class(self, priority: Priority) -> int:
+        """Requests that count as of this class; see `AGED`."""
+        return sum(len(queue) for queue in self._queues[priority].values())
+
     def add(self, request: Waiting) -> None:
         """Let a request wait."""
         if not self._known:

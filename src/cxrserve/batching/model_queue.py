@@ -132,14 +132,14 @@ class ModelQueue:
         self._buffers: list[NDArray[np.uint8]] = []
         self._wait_until: float | None = None
         self._in_flight = 0
-        self._ahead: list[tuple[Work, int]] = []
+        self._ahead: list[tuple[Work, list[Waiting]]] = []
         self._all_done = asyncio.Event()
         device.attach(self)
 
     def __len__(self) -> int:
         """Requests that wait."""
-        standing_by = sum(n for work, n in self._ahead if self.device.stands_by(work))
-        return len(self._line) + standing_by
+        standing_by = (one for work, one in self._ahead if self.device.stands_by(work))
+        return len(self._line) + sum(map(len, standing_by))
 
     async def submit(
         self, pixels: NDArray[np.uint8], *, priority: Priority, deadline: float, client: str = ""
@@ -175,6 +175,16 @@ class ModelQueue:
                 self.device.dispatch()
             self._requests.pop(number, None)
             self._tell_when_empty()
+
+    def waiting(self) -> dict[Priority, int]:
+        """Requests that wait, by the class they count as; those that stand by by their own."""
+        standing_by = Counter(
+            one.priority
+            for work, requests in self._ahead
+            if self.device.stands_by(work)
+            for one in requests
+        )
+        return {one: self._line.of_class(one) + standing_by[one] for one in Priority}
 
     @property
     def is_available(self) -> bool:
@@ -262,9 +272,10 @@ class ModelQueue:
         run = self._decide(slots, now, ahead=True)
         if len(run) < full:
             return None
-        work = self._work(self._line.take(run))
+        requests = self._line.take(run)
+        work = self._work(requests)
         self._ahead = [one for one in self._ahead if self.device.stands_by(one[0])]
-        self._ahead.append((work, len(run)))
+        self._ahead.append((work, requests))
         return work
 
     def _decide(self, slots: Slots, now: float, *, ahead: bool) -> tuple[int, ...]:

@@ -23,7 +23,7 @@ def families_of(served: tuple[Sequence[tuple[str, ModelQueue]], int]) -> Iterato
     turned_away.add_metric([], refused)
     yield turned_away
     waiting = GaugeMetricFamily(
-        "cxrserve_queue_requests", "Requests that wait", labels=["model", "engine"]
+        "cxrserve_queue_requests", "Requests that wait", labels=["model", "engine", "class"]
     )
     batches = CounterMetricFamily(
         "cxrserve_batches", "Batches that ran, by images", labels=["model", "engine", "size"]
@@ -43,7 +43,8 @@ def families_of(served: tuple[Sequence[tuple[str, ModelQueue]], int]) -> Iterato
     )
     for model, queue in queues:
         seen, of = queue.statistics, [model, queue.engine.name]
-        waiting.add_metric(of, len(queue))
+        for priority, count in queue.waiting().items():
+            waiting.add_metric([*of, priority.name.lower()], count)
         for size, count in sorted(seen.batches.items()):
             batches.add_metric([*of, str(size)], count)
         ended.add_metric([*of, "answered"], seen.images - seen.failed)

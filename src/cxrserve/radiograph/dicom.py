@@ -5,9 +5,12 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from pydicom import config as pydicom_config
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
@@ -71,20 +74,9 @@ def read_dicom(data: bytes, limits: Limits) -> Radiograph:
         UnsupportedUpload: a transfer syntax that is not read here.
         UploadTooLarge: a limit was passed.
     """
-    # A file that breaks a rule of its value representation is a hospital's daily bread.
-    pydicom_config.settings.reading_validation_mode = pydicom_config.IGNORE
-    try:
-        dataset = _parse(data, limits)
-        frames = _check_image(dataset, limits)
-        raw = decode_frame(dataset, limits)
+    with decoded(data, limits) as (dataset, raw, frames):
         rendered = render(dataset, raw)
         facts = facts_of(dataset, rendered.saturation)
-    except DAMAGED as error:
-        raise UnreadableImage(
-            "the DICOM file is damaged and cannot be decoded",
-            reason="corrupt",
-            advice="send the file again from where it is stored",
-        ) from error
     rendered.pixels.flags.writeable = False
     return Radiograph(
         pixels=rendered.pixels,
@@ -94,6 +86,32 @@ def read_dicom(data: bytes, limits: Limits) -> Radiograph:
         facts=facts,
         remarks=(*rendered.remarks, *frames),
     )
+
+
+@contextmanager
+def decoded(
+    data: bytes, limits: Limits
+) -> Iterator[tuple[Dataset, NDArray[np.integer], tuple[str, ...]]]:
+    """Parse and decode one file; what is done with it may also fail on damage.
+
+    Yields:
+        The header, its stored values, and remarks on it.
+
+    Raises:
+        CxrError: as for `read_dicom`.
+    """
+    # A file that breaks a rule of its value representation is a hospital's daily bread.
+    pydicom_config.settings.reading_validation_mode = pydicom_config.IGNORE
+    try:
+        dataset = _parse(data, limits)
+        remarks = _check_image(dataset, limits)
+        yield dataset, decode_frame(dataset, limits), remarks
+    except DAMAGED as error:
+        raise UnreadableImage(
+            "the DICOM file is damaged and cannot be decoded",
+            reason="corrupt",
+            advice="send the file again from where it is stored",
+        ) from error
 
 
 def _parse(data: bytes, limits: Limits) -> Dataset:

@@ -8,6 +8,7 @@ last depend on the stored value alone, so they are computed once a value and loo
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from cxrserve.radiograph.dicom_facts import numbers
 from cxrserve.radiograph.raster import grey_of
 
 Levels = NDArray[np.float64]
+Pixel = TypeVar("Pixel", np.uint8, np.float32)
 _MOST_STRETCH = 4.0
 
 
@@ -41,19 +43,19 @@ def render(dataset: Dataset, raw: NDArray[np.integer]) -> Rendered:
     if raw.ndim == 3:
         eight_bits = raw >> max(int(dataset.BitsStored) - 8, 0)
         pixels, saturation = grey_of(Image.fromarray(eight_bits.astype(np.uint8)))
-        return Rendered(_square(pixels, dataset), saturation, ())
+        return Rendered(squared(pixels, dataset), saturation, ())
     if str(dataset.get("PhotometricInterpretation", "")) == "PALETTE COLOR":
         pixels, saturation = grey_of(Image.fromarray(_palette(dataset, raw)))
-        return Rendered(_square(pixels, dataset), saturation, ())
-    values = _stored_values(dataset, raw)
-    padding = _padding(dataset, values)
+        return Rendered(squared(pixels, dataset), saturation, ())
+    values = stored_values(dataset, raw)
+    padding = padding_of(dataset, values)
     lowest = min(int(values.min()), 0)
     levels = np.arange(lowest, int(values.max()) + 1)
     table, remarks = _table(dataset, levels, values, padding)
     pixels = np.take(table, values - lowest if lowest else values)
     if padding is not None:
         pixels[padding] = 0
-    return Rendered(_square(pixels, dataset), 0.0, remarks)
+    return Rendered(squared(pixels, dataset), 0.0, remarks)
 
 
 def _table(
@@ -66,10 +68,10 @@ def _table(
     # apply_modality_lut knows both the look-up table and the rescale form.
     modality = np.asarray(apply_modality_lut(levels.astype(np.int32), dataset), np.float64)
     remarks: tuple[str, ...] = ()
-    shown = _voi_lut(dataset, modality)
+    shown = voi_lut(dataset, modality)
     if shown is None:
         shown = _window(dataset, modality)
-    if shown is None and _is_display_ready(dataset):
+    if shown is None and is_display_ready(dataset):
         shown = modality / ((1 << int(dataset.BitsStored)) - 1)
     if shown is None:
         inside = values[~padding] if padding is not None and not padding.all() else values
@@ -78,12 +80,12 @@ def _table(
         )
         shown = (modality - low) / max(high - low, 1e-9)
         remarks = ("no_window",)
-    if _is_inverted(dataset):
+    if is_inverted(dataset):
         shown = 1.0 - shown
     return np.rint(np.clip(shown, 0.0, 1.0) * 255.0).astype(np.uint8), remarks
 
 
-def _stored_values(dataset: Dataset, raw: NDArray[np.integer]) -> NDArray[np.integer]:
+def stored_values(dataset: Dataset, raw: NDArray[np.integer]) -> NDArray[np.integer]:
     """Mask what lies outside the stored bits (old files keep overlays there); extend the sign."""
     allocated, stored = int(dataset.BitsAllocated), int(dataset.get("BitsStored", 0) or 0)
     stored = stored or allocated
@@ -100,7 +102,7 @@ def _stored_values(dataset: Dataset, raw: NDArray[np.integer]) -> NDArray[np.int
     return values
 
 
-def _padding(dataset: Dataset, values: NDArray[np.integer]) -> NDArray[np.bool_] | None:
+def padding_of(dataset: Dataset, values: NDArray[np.integer]) -> NDArray[np.bool_] | None:
     value = dataset.get("PixelPaddingValue")
     if value is None or value == "":
         return None
@@ -118,7 +120,7 @@ def _as_stored(dataset: Dataset, value: int | bytes) -> int:
     return number - (1 << bits) if signed and number >= 1 << (bits - 1) else number
 
 
-def _voi_lut(dataset: Dataset, modality: Levels) -> Levels | None:
+def voi_lut(dataset: Dataset, modality: Levels) -> Levels | None:
     """The first VOI LUT, which replaces any window, as 0..1 (C.11.2.1.1)."""
     sequence = dataset.get("VOILUTSequence")
     if not sequence:
@@ -163,14 +165,14 @@ def _window(dataset: Dataset, modality: Levels) -> Levels | None:
     return np.asarray((modality - (centre - 0.5)) / (width - 1.0) + 0.5)
 
 
-def _is_display_ready(dataset: Dataset) -> bool:
+def is_display_ready(dataset: Dataset) -> bool:
     # Eight unsigned bits without any look-up are display values already, as in a JPEG or PNG.
     signed = int(dataset.get("PixelRepresentation", 0) or 0) == 1
     looked_up = any(word in dataset for word in ("ModalityLUTSequence", "RescaleSlope"))
     return int(dataset.get("BitsStored", 16) or 16) <= 8 and not signed and not looked_up
 
 
-def _is_inverted(dataset: Dataset) -> bool:
+def is_inverted(dataset: Dataset) -> bool:
     # MONOCHROME1 and PresentationLUTShape INVERSE say the same thing (C.8.11.3.1.2): once.
     monochrome1 = str(dataset.get("PhotometricInterpretation", "")).upper() == "MONOCHROME1"
     return monochrome1 or str(dataset.get("PresentationLUTShape", "")).upper() == "INVERSE"
@@ -183,7 +185,7 @@ def _palette(dataset: Dataset, raw: NDArray[np.integer]) -> NDArray[np.uint8]:
     return (colours >> 8 if colours.dtype.itemsize == 2 else colours).astype(np.uint8)
 
 
-def _square(pixels: NDArray[np.uint8], dataset: Dataset) -> NDArray[np.uint8]:
+def squared(pixels: NDArray[Pixel], dataset: Dataset) -> NDArray[Pixel]:
     """Resample pixels that are not square, along the direction that has too few of them."""
     stretch = row_stretch(dataset)
     rows, columns = pixels.shape

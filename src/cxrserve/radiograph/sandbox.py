@@ -17,13 +17,15 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import asdict
-from typing import IO
+from typing import IO, Any, TypeVar
 
 import numpy as np
 
 from cxrserve import errors
 from cxrserve.errors import CxrError, NotReady, UnreadableImage
+from cxrserve.radiograph.film_values import FilmValues, values_from
 from cxrserve.radiograph.limits import Limits
 from cxrserve.radiograph.radiograph import (
     AgeBand,
@@ -32,6 +34,8 @@ from cxrserve.radiograph.radiograph import (
     ImageFormat,
     Radiograph,
 )
+
+Read = TypeVar("Read", Radiograph, FilmValues)
 
 LENGTHS = struct.Struct("<QQ")
 _MOST_ANSWER_BYTES = 64 << 10
@@ -70,10 +74,20 @@ class DicomSandbox:
             UnreadableImage: `decoder_timeout` or `corrupt` where the process had to be given up.
             NotReady: the sandbox is closed.
         """
+        return self._read({"limits": asdict(limits)}, data, limits, _radiograph_from)
+
+    def values(self, data: bytes, limits: Limits, side: int) -> FilmValues:
+        """Read one DICOM file for a person to window, see `read_dicom_values`; raises as above."""
+        return self._read({"limits": asdict(limits), "side": side}, data, limits, values_from)
+
+    def _read(
+        self, asked: dict[str, Any], data: bytes, limits: Limits, made: Callable[..., Read]
+    ) -> Read:
         child = self._idle.get()
         try:
             child = self._alive(child)
-            return child.read(data, limits, time.monotonic() + self._timeout_s)
+            give_up_at = time.monotonic() + self._timeout_s
+            return child.read(asked, data, limits.decoded_bytes, made, give_up_at)
         except TimeoutError as error:
             self._give_up(child)
             child = None
@@ -162,26 +176,33 @@ class _Child:
     def is_alive(self) -> bool:
         return self._process.poll() is None
 
-    def read(self, data: bytes, limits: Limits, give_up_at: float) -> Radiograph:
-        header = json.dumps(asdict(limits)).encode()
+    def read(
+        self,
+        asked: dict[str, Any],
+        data: bytes,
+        most_bytes: int,
+        made: Callable[..., Read],
+        give_up_at: float,
+    ) -> Read:
+        header = json.dumps(asked).encode()
         self._send(LENGTHS.pack(len(header), len(data)), give_up_at)
         self._send(header, give_up_at)
         self._send(data, give_up_at)
         header_length, pixel_length = LENGTHS.unpack(self._receive(LENGTHS.size, give_up_at))
-        if header_length > _MOST_ANSWER_BYTES or pixel_length > limits.decoded_bytes:
+        if header_length > _MOST_ANSWER_BYTES or pixel_length > most_bytes:
             raise _Gone
         said = self._receive(header_length, give_up_at)
         pixels = self._receive(pixel_length, give_up_at)
         try:
             answer = json.loads(said)
             refused = _error_from(answer) if "error" in answer else None
-            radiograph = None if refused else _radiograph_from(answer, pixels)
+            read = None if refused else made(answer, pixels)
         except (ValueError, TypeError, KeyError, AttributeError, AssertionError) as error:
             raise _Gone from error
         if refused is not None:
             raise refused
-        assert radiograph is not None
-        return radiograph
+        assert read is not None
+        return read
 
     def kill(self) -> None:
         self._process.kill()

@@ -13,6 +13,7 @@ import numpy as np
 
 from cxrserve.errors import CxrError
 from cxrserve.radiograph.dicom import read_dicom
+from cxrserve.radiograph.dicom_values import read_dicom_values
 from cxrserve.radiograph.limits import Limits
 from cxrserve.radiograph.sandbox import LENGTHS, answer_of, answer_of_error
 
@@ -42,13 +43,18 @@ def _serve_one(requests: IO[bytes], answers: IO[bytes], alarm_s: int) -> bool:
         return False
     signal.alarm(alarm_s)
     header_length, data_length = LENGTHS.unpack(lengths)
-    limits = Limits(**json.loads(requests.read(header_length)))
+    asked = json.loads(requests.read(header_length))
+    limits = Limits(**asked["limits"])
     data = requests.read(data_length)
     pixels = memoryview(b"")
     try:
-        radiograph = read_dicom(data, limits)
-        answer = answer_of(radiograph)
-        pixels = np.ascontiguousarray(radiograph.pixels).data
+        if "side" in asked:
+            film = read_dicom_values(data, limits, asked["side"])
+            answer, pixels = film.described(), film.values.data
+        else:
+            radiograph = read_dicom(data, limits)
+            answer = answer_of(radiograph)
+            pixels = np.ascontiguousarray(radiograph.pixels).data
     except CxrError as error:
         answer = answer_of_error(error)
     header = json.dumps(answer).encode()

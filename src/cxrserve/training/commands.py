@@ -19,19 +19,20 @@ from cxrserve.errors import CxrError
 
 _NEEDED = ("torch", "h5py", "sklearn", "matplotlib", "onnx", "onnxscript")
 
-RecipeName = Annotated[
-    str,
-    typer.Option("--recipe", help="Name of a recipe of the package, or a path to a .yaml file."),
-]
-Data = Annotated[
-    Path,
-    typer.Option(
-        "--data", envvar="CXRSERVE_DATA_DIR", help="Folder with manifest.csv and the images."
-    ),
-]
+_RECIPE = typer.Option(
+    "--recipe", help="Name of a recipe of the package, or a path to a .yaml file."
+)
+_DATA = typer.Option(
+    "--data", envvar="CXRSERVE_DATA_DIR", help="Folder with manifest.csv and the images."
+)
+RecipeName = Annotated[str, _RECIPE]
+Data = Annotated[Path, _DATA]
 Run = Annotated[
     Path | None, typer.Option("--out", help="Folder of the run; default: runs/<recipe's name>.")
 ]
+
+export_app = typer.Typer(invoke_without_command=True)
+"""`cxrserve export` writes a package; what packages are written as is added to it."""
 
 
 def register(app: typer.Typer) -> None:
@@ -39,7 +40,7 @@ def register(app: typer.Typer) -> None:
     app.command("train")(_train)
     app.command("evaluate")(_evaluate)
     app.command("select")(_select)
-    app.command("export")(_export)
+    app.add_typer(export_app, name="export")
     app.command("sheet")(_sheet)
 
 
@@ -75,9 +76,11 @@ def _evaluate(recipe: RecipeName, data: Data, out: Run = None) -> None:
             )
 
 
-def _export(
-    recipe: RecipeName,
-    data: Data,
+@export_app.callback()
+def _export(  # noqa: PLR0917 - typer's options
+    context: typer.Context,
+    recipe: Annotated[str | None, _RECIPE] = None,
+    data: Annotated[Path | None, _DATA] = None,
     out: Run = None,
     package: Annotated[
         Path | None, typer.Option(help="Folder to write; default: models/<recipe's name>.")
@@ -87,7 +90,12 @@ def _export(
         typer.Option(help="fp32, fp16 or int8; repeatable; default: those of the recipe."),
     ] = None,
 ) -> None:
-    """Write the model package of an evaluated run."""
+    """Write the model package of an evaluated run; or, with `triton`, packages for Triton."""
+    if context.invoked_subcommand is not None:
+        return
+    if recipe is None or data is None:
+        missing = "--recipe" if recipe is None else "--data"
+        raise typer.BadParameter("it must be given", param_hint=missing)
     with _trainer():
         from cxrserve.training.export import export
         from cxrserve.training.recipe import read_recipe

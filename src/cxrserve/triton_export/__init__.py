@@ -1,0 +1,1 @@
+"""Model packages as a Triton model repository: `cxrserve export triton DIR`."""
