@@ -72,7 +72,7 @@ class Triton:
         """
         assert self._process is None, "Triton is running"
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
+            self._process = subprocess.Popen(  # noqa: S603 - a wheel of ours
                 self._command,
                 env=_variables(),
                 cwd=self._scratch,
@@ -124,7 +124,9 @@ class Triton:
     def _ended(self) -> None:
         self._process = None
         # Triton may forget what its Python backend holds in shared memory.
-        for left in Path("/dev/shm").glob(f"{self._shared_memory}*"):
+        for left in Path("/dev/shm").glob(  # noqa: S108 - where shared memory is
+            f"{self._shared_memory}*"
+        ):
             left.unlink(missing_ok=True)
 
     def _is_ready(self) -> bool:
@@ -162,7 +164,7 @@ def _variables() -> dict[str, str]:
     # The Python backend's stub finds the virtual environment by the first `python3` in PATH, and
     # its libraries by the interpreter's own folder.
     python = ENVIRONMENT / "bin" / "python"
-    folder = subprocess.run(
+    folder = subprocess.run(  # noqa: S603 - a wheel of ours
         [python, "-c", "import sysconfig; print(sysconfig.get_config_var('LIBDIR'))"],
         check=True,
         capture_output=True,
