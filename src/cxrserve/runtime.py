@@ -26,6 +26,7 @@ from cxrserve.predictor import Predictor
 from cxrserve.preparation import Preparation
 from cxrserve.radiograph.gate import QualityGate
 from cxrserve.radiograph.gate_network import load_gate_network
+from cxrserve.radiograph.limits import Limits
 from cxrserve.radiograph.phantom import draw_phantom
 from cxrserve.radiograph.radiograph import ImageFormat, Radiograph
 from cxrserve.radiograph.reader import read_radiograph
@@ -77,6 +78,22 @@ class Runtime:
         if self._predictor is None:
             raise NotReady(self._why_not_ready, advice="ask again in a few seconds")
         return self._predictor
+
+    @property
+    def limits(self) -> Limits:
+        """What one image may be, and how large it is read for the networks that are loaded."""
+        return self._limits
+
+    @property
+    def dicom_reader(self) -> DicomSandbox:
+        """Where DICOM is read, for whoever reads it.
+
+        Raises:
+            NotReady: before `start`.
+        """
+        if self._sandbox is None:
+            raise NotReady(self._why_not_ready, advice="ask again in a few seconds")
+        return self._sandbox
 
     def served(self) -> tuple[list[tuple[str, ModelQueue]], int]:
         """Each model with its queues, and how many requests were refused; empty until ready."""
@@ -254,9 +271,8 @@ class Runtime:
         )
 
     def _read(self, data: bytes, content_type: str | None) -> Radiograph:
-        assert self._sandbox is not None
         return read_radiograph(
-            data, content_type=content_type, limits=self._limits, dicom_reader=self._sandbox
+            data, content_type=content_type, limits=self._limits, dicom_reader=self.dicom_reader
         )
 
     def _read_as_large_as(self, model: LoadedModel) -> None:

@@ -53,11 +53,12 @@ def start_server(
     command: list[str] | None = None,
     cwd: Path = ROOT,
     wait_s: float = 90,
+    port: int | None = None,
     **environment: str,
 ) -> Server:
     """Start the service and wait until it is ready; fail with its log if it does not become so."""
     serving = os.environ.get("CXRSERVE_SERVING_PYTHON", sys.executable)
-    port, grpc_port = _free_port(), _free_port()
+    port, grpc_port = port or _free_port(), _free_port()
     if command is None:
         command = [serving, "-m", "cxrserve.cli", "serve"]
     else:

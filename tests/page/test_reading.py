@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import csv
-import itertools
 import json
 import os
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -268,46 +266,6 @@ def test_a_refused_film_says_why_and_is_read_when_insisted_on(ui: Ui, tmp_path: 
     ui.row("thumbnail.png").get_by_role("button", name="Read anyway").click()
     ui.is_read("thumbnail.png")
     expect(ui.page.locator('.doubts .reason[data-code="too_small"]')).to_be_visible()
-
-
-def test_an_overloaded_service_is_asked_again_when_it_said(ui: Ui, phantoms: Path) -> None:
-    asked_at: list[float] = []
-
-    def busy(route: Route) -> None:
-        asked_at.append(time.monotonic())
-        if len(asked_at) < 3:
-            route.fulfill(
-                status=429,
-                headers={"Retry-After": "2", "Content-Type": "application/problem+json"},
-                body=json.dumps({"code": "overloaded", "detail": "full", "status": 429}),
-            )
-        else:
-            route.continue_()
-
-    ui.page.route("**/v1/predict*", busy)
-    ui.add(phantoms / "chest.png")
-    expect(ui.row("chest.png").locator(".state")).to_contain_text("again in")
-    ui.is_read("chest.png")
-    waited = [later - sooner for sooner, later in itertools.pairwise(asked_at)]
-    assert len(waited) == 2
-    assert min(waited) > 1.9
-
-
-def test_nothing_is_lost_when_the_service_goes_and_comes_back(
-    ui: Ui, phantoms: Path, screenshots: Path
-) -> None:
-    ui.add(phantoms / "chest.png")
-    ui.is_read("chest.png")
-    ui.page.context.set_offline(True)
-    ui.add(phantoms / "second.jpg", phantoms / "film.dcm")
-    expect(ui.page.locator("#notice")).to_contain_text("nothing is lost")
-    expect(ui.row("second.jpg").locator(".state")).to_contain_text("held")
-    expect(ui.row("film.dcm").locator(".state")).to_contain_text("held")
-    expect(ui.row("chest.png").locator(".number")).to_be_visible()
-    ui.shot("service-gone", screenshots)
-    ui.page.context.set_offline(False)
-    ui.is_read("chest.png", "second.jpg", "film.dcm")
-    expect(ui.page.locator("#notice")).to_be_hidden()
 
 
 def test_a_film_can_be_cancelled_and_retried(ui: Ui, phantoms: Path) -> None:

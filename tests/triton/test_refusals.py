@@ -57,4 +57,5 @@ def test_a_network_that_fails_on_the_phantom_never_becomes_ready(
     assert export_triton(models, packages, "--model", "poisonous").exit_code == 0
     phantom = models / "poisonous" / "warmup" / "pixels"
     phantom.write_bytes(image(fails=True).tobytes())
-    assert "failed to run warmup sample 'phantom-1'" in _refusal(models, tmp_path)
+    # ONNX Runtime's own words: Triton may die of a failed warm-up before it can name it.
+    assert "indices element out of data bounds" in _refusal(models, tmp_path)

@@ -21,10 +21,8 @@ from cxrserve.batching.batcher import Asking
 from cxrserve.errors import DeadlineExceeded, NotReady
 from cxrserve.predictor import Question
 from cxrserve.radiograph.film_values import FilmValues, Window, film_values
-from cxrserve.radiograph.limits import Limits
 from cxrserve.radiograph.radiograph import ImageFormat
 from cxrserve.radiograph.reader import read_radiograph
-from cxrserve.radiograph.sandbox import DicomSandbox
 from cxrserve.radiograph.sniff import sniff
 from cxrserve.runtime import Runtime
 
@@ -65,9 +63,6 @@ class _Look:
 
 def mount(app: FastAPI, runtime: Runtime, admission: Admission) -> None:
     """Serve `/v1/render`. Nothing of the upload is kept, no network is asked."""
-    settings = runtime.settings
-    # The runtime's own readers are for who waits for findings. It starts when it is first asked.
-    sandbox = DicomSandbox(processes=1, timeout_s=settings.dicom_timeout_s)
 
     @app.post(
         "/v1/render",
@@ -96,15 +91,13 @@ def mount(app: FastAPI, runtime: Runtime, admission: Admission) -> None:
         return await ask(
             request,
             admission,
-            settings.limits(),
+            runtime.limits,
             Question(client=client),
-            lambda upload: _rendered(runtime, sandbox, upload, look, client),
+            lambda upload: _rendered(runtime, upload, look, client),
         )
 
 
-async def _rendered(
-    runtime: Runtime, sandbox: DicomSandbox, upload: Upload, look: _Look, client: str
-) -> Response:
+async def _rendered(runtime: Runtime, upload: Upload, look: _Look, client: str) -> Response:
     """Decoded when it is its turn among all that is decoded and computed."""
     predictor, seconds = runtime.predictor, runtime.settings.default_deadline_ms / 1e3
     if runtime.batcher is None:
@@ -114,8 +107,7 @@ async def _rendered(
     )
 
     def work() -> Response:
-        film = values_of(upload, runtime.settings.limits(), sandbox, look.side)
-        return _response(film, look)
+        return _response(_values_of(upload, runtime, look.side), look)
 
     try:
         async with asyncio.timeout(seconds):
@@ -124,15 +116,11 @@ async def _rendered(
         raise DeadlineExceeded(f"no picture within {seconds:g} s", advice="ask again") from error
 
 
-def values_of(upload: Upload, limits: Limits, sandbox: DicomSandbox, side: int) -> FilmValues:
-    """The values of an uploaded film.
-
-    Raises:
-        CxrError: as for `read_radiograph`.
-    """
+def _values_of(upload: Upload, runtime: Runtime, side: int) -> FilmValues:
+    limits = runtime.limits
     limits.check_upload(len(upload.data))
     if sniff(upload.data) is ImageFormat.DICOM:
-        return sandbox.values(upload.data, limits, side)
+        return runtime.dicom_reader.values(upload.data, limits, side)
     film = read_radiograph(upload.data, content_type=upload.content_type, limits=limits)
     return film_values(
         film.pixels.astype(np.float32),

@@ -12,7 +12,7 @@ import { kindOf, pictureOf, thumbnailOf } from "./picture.js";
 import { Places } from "./place.js";
 import { QuestionsView } from "./questions_view.js";
 import { Reading } from "./reading.js";
-import { Gone, Service } from "./service.js";
+import { Gone, Service, againInMs } from "./service.js";
 import { theme } from "./theme.js";
 import { ViewState } from "./view_state.js";
 import { Viewer } from "./viewer.js";
@@ -86,6 +86,7 @@ films.addEventListener("added", ({ detail: added }) => {
   if (films.chosen === added[0]) open(added[0]);
   for (const film of added) thumbnails = thumbnails.then(() => thumbnail(film));
 });
+let owed = Promise.resolve(); // those that the service could not make yet, one at a time as well
 async function thumbnail(film) {
   if (film.thumbnail || !films.list.includes(film)) return;
   const kind = await kindOf(film.file);
@@ -93,8 +94,10 @@ async function thumbnail(film) {
     const picture = await pictureOf(film.file, places.isDevice ? null : api);
     if (picture) films.change(film, { kind, thumbnail: thumbnailOf(picture) });
     picture?.close();
-  } catch {
+  } catch (error) {
     films.change(film, { kind }); // what is wrong with it, the answer says
+    const again = againInMs(error);
+    if (again !== null) owed = owed.then(() => new Promise((resolve) => setTimeout(resolve, again))).then(() => thumbnail(film));
   }
 }
 

@@ -6,6 +6,7 @@ import { problemWords } from "./words.js";
 
 const EVERY_MS = 2000;
 const KEPT = 60;
+const CLASSES = ["stat", "urgent", "routine"]; // who goes first stands first
 
 export class OperationsView {
   #timer = 0;
@@ -53,7 +54,7 @@ export class OperationsView {
     fill(this.body,
       make("div", { className: "tiles" },
         tile("Films answered a second", answered.toFixed(1), spark(this.#rates)),
-        tile("Waiting", sum(samples, "cxrserve_queue_requests")),
+        tile("Waiting", sum(samples, "cxrserve_queue_requests"), byClass(samples)),
         tile("Answered since the start", sum(samples, "cxrserve_requests_total", { outcome: "answered" })),
         tile("Refused for want of time", sum(samples, "cxrserve_batcher_refused_total")),
         tile("Processor", `${(100 * rate("process_cpu_seconds_total")).toFixed(0)} %`),
@@ -63,6 +64,9 @@ export class OperationsView {
 }
 
 const tile = (words, value, more) => make("div", { className: "tile" }, make("p", { className: "big" }, value), make("p", {}, words), more ?? null);
+
+const byClass = (samples) =>
+  make("p", {}, CLASSES.map((one) => `${sum(samples, "cxrserve_queue_requests", { class: one })} ${one}`).join(", "));
 
 function spark(rates) {
   const space = "http://www.w3.org/2000/svg";
@@ -76,18 +80,21 @@ function spark(rates) {
   return picture;
 }
 
+// A network's queues together, whichever engines run it; who waits, by class.
 function queues(samples) {
-  const models = chosen(samples, "cxrserve_queue_requests").map(({ labels }) => labels.model);
+  const models = [...new Set(chosen(samples, "cxrserve_queue_requests").map(({ labels }) => labels.model))];
   const row = (model) => {
+    const waiting = CLASSES.map((one) => sum(samples, "cxrserve_queue_requests", { model, class: one }));
     const images = sum(samples, "cxrserve_images_total", { model, outcome: "answered" });
     const mean = (where) => (images ? ((1000 * sum(samples, "cxrserve_image_seconds_total", { model, in: where })) / images).toFixed(1) : "");
     const batches = chosen(samples, "cxrserve_batches_total", { model });
     const ran = batches.reduce((total, { value }) => total + value, 0);
     const size = ran ? (batches.reduce((total, { labels, value }) => total + Number(labels.size) * value, 0) / ran).toFixed(2) : "";
     const late = sum(samples, "cxrserve_images_total", { model, outcome: "late" });
-    return [sum(samples, "cxrserve_queue_requests", { model }), images, late, mean("queue"), mean("engine"), size];
+    return [...waiting, images, late, mean("queue"), mean("engine"), size];
   };
-  return table("Queues", ["Network", "Waiting", "Read", "Late", "ms waiting", "ms running", "Films a batch"], models.map((model) => [model, ...row(model)]));
+  const head = ["Network", ...CLASSES.map((one) => `Waiting: ${one}`), "Read", "Late", "ms waiting", "ms running", "Films a batch"];
+  return table("Queues", head, models.map((model) => [model, ...row(model)]));
 }
 
 function endings(samples) {

@@ -1,9 +1,8 @@
 // Reads what waits, a few films at a time; waits when it is told to; loses nothing.
 
-import { Busy, Cancelled, Gone, Problem } from "./service.js";
+import { Busy, Cancelled, Gone, LOOK_AGAIN_MS, Problem } from "./service.js";
 
 const AT_ONCE = 3;
-const LOOK_AGAIN_MS = 2000;
 
 export class Reading extends EventTarget {
   #running = 0;

@@ -1,5 +1,7 @@
 // The service's API: one film up, one answer down; what went wrong says what to do next.
 
+export const LOOK_AGAIN_MS = 2000;
+
 export class Problem extends Error {
   constructor(document) {
     super(document.detail ?? document.title ?? "it failed");
@@ -16,6 +18,12 @@ export class Busy extends Error {
 
 export class Gone extends Error {}
 export class Cancelled extends Error {}
+
+// When to try again, in ms: as long as it said, or a little where nobody is there; null: never.
+export function againInMs(error) {
+  if (error instanceof Busy) return error.seconds * 1000;
+  return error instanceof Gone ? LOOK_AGAIN_MS : null;
+}
 
 export class Service {
   constructor(base) {

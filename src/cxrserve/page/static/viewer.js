@@ -3,7 +3,7 @@
 import { drawnEvidence, evidenceOf } from "./evidence.js";
 import { handsOn } from "./hands.js";
 import { Pane } from "./pane.js";
-import { Cancelled } from "./service.js";
+import { Cancelled, againInMs } from "./service.js";
 import { labelWords } from "./words.js";
 
 export class Viewer extends EventTarget {
@@ -37,7 +37,10 @@ export class Viewer extends EventTarget {
     this.view.reset();
     this.#told();
     if (!film) return;
-    const loading = (this.#loading = new AbortController());
+    await this.#load(film, (this.#loading = new AbortController()));
+  }
+
+  async #load(film, loading) {
     try {
       const picture = await this.pictures(film, loading.signal);
       if (loading.signal.aborted) return picture?.close();
@@ -45,7 +48,9 @@ export class Viewer extends EventTarget {
       if (!picture) this.trouble = "This kind of file is only shown by the service; it has not left this device.";
     } catch (error) {
       if (loading.signal.aborted || error instanceof Cancelled) return;
-      this.trouble = "This picture cannot be shown.";
+      const again = againInMs(error);
+      if (again !== null) setTimeout(() => loading.signal.aborted || this.#load(film, loading), again);
+      this.trouble = again === null ? "This picture cannot be shown." : "The service shows this film as soon as it can.";
     }
     await this.answered();
   }
