@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import psutil
 
 _ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = _ROOT / "load_tests" / "peers" / ".envs" / "triton"
@@ -20,6 +21,8 @@ NOT_INSTALLED = "no Triton here; `load_tests/peers/environments triton` installs
 _MINOR = "3.11"
 _START_LIMIT_S = 90.0
 _STOP_LIMIT_S = 30.0
+# A stub says that it is alive every 0.3 s.
+_STUB_ALIVE_S = 0.5
 
 
 class Triton:
@@ -114,7 +117,11 @@ class Triton:
         self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let it go on (SIGCONT)."""
+        """Let it go on (SIGCONT), its stubs first: a server that finds them not yet alive ends."""
+        if self._process is not None and self._process.poll() is None:
+            for stub in psutil.Process(self.pid).children(recursive=True):
+                stub.resume()
+            time.sleep(_STUB_ALIVE_S)
         self._signal(signal.SIGCONT)
 
     def _signal(self, number: signal.Signals) -> None:

@@ -24,6 +24,8 @@ class Fault(StrEnum):
     NONE = "none"
     NAN = "nan"
     SHAPE = "shape"
+    ANOTHER = "another"
+    """The answer of another request, as Triton 2.51 gave it here after it had hung."""
     SWAPPED = "swapped"
     """Logits of the batch in another order than its maps."""
     INTERNAL = "internal"
@@ -46,6 +48,7 @@ class FaultyProxy(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignor
     Attributes:
         fault: done to every inference from now on.
         slow_s: what `Fault.SLOW` adds.
+        version: that the server says it has; empty: its own.
         seen: inferences that came.
         cancelled: inferences whose caller called them off while they waited here.
     """
@@ -53,6 +56,7 @@ class FaultyProxy(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignor
     def __init__(self, triton: str) -> None:
         self.fault = Fault.NONE
         self.slow_s = 1.0
+        self.version = ""
         self.seen = self.cancelled = 0
         self._channel = grpc.insecure_channel(triton)
         self._triton = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
@@ -62,6 +66,11 @@ class FaultyProxy(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignor
 
     def ServerLive(self, request: Any, context: grpc.ServicerContext) -> Any:
         return self._passed_on(self._triton.ServerLive, request, context)
+
+    def ServerMetadata(self, request: Any, context: grpc.ServicerContext) -> Any:
+        answer = self._passed_on(self._triton.ServerMetadata, request, context)
+        answer.version = self.version or answer.version
+        return answer
 
     def ModelConfig(self, request: Any, context: grpc.ServicerContext) -> Any:
         return self._passed_on(self._triton.ModelConfig, request, context)
@@ -183,6 +192,9 @@ class Forwarder:
 
 
 def _spoilt(answer: Any, fault: Fault) -> Any:
+    if fault is Fault.ANOTHER:
+        answer.id = "1"
+        return answer
     if fault is Fault.SHAPE:
         for output in answer.outputs:
             output.shape[-1] += 1

@@ -245,6 +245,7 @@ async def test_who_goes_calls_off_what_triton_computes_for_him(
     proxy: tuple[FaultyProxy, str],
 ) -> None:
     spoiler, address = proxy
+    spoiler.version = "2.60.0"
     async with serving(address, triton_fallback="off") as runtime:
         spoiler.fault = Fault.HANGING
         asked = asyncio.ensure_future(ask(runtime, 1))
@@ -258,6 +259,22 @@ async def test_who_goes_calls_off_what_triton_computes_for_him(
             await asyncio.sleep(0.02)
         assert spoiler.cancelled == 1
         spoiler.fault = Fault.NONE
+
+
+async def test_a_triton_that_crashes_of_cancelling_is_not_told(
+    proxy: tuple[FaultyProxy, str],
+) -> None:
+    spoiler, address = proxy
+    async with serving(address) as runtime:
+        spoiler.fault, spoiler.slow_s = Fault.SLOW, 0.5
+        asked = asyncio.ensure_future(ask(runtime, 1))
+        await asyncio.sleep(0.1)
+        asked.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asked
+        await asyncio.sleep(0.6)
+        assert spoiler.seen
+        assert not spoiler.cancelled
 
 
 async def test_without_a_stand_in_it_says_that_triton_is_out_of_reach_and_goes_on_later(

@@ -194,7 +194,11 @@ class Cluster:
                 await self._admit_all(endpoint, by_running=False)
             return
         circuit.probing()
-        works = await self._admit_all(endpoint, by_running=True)
+        try:
+            await endpoint.learn()
+            works = await self._admit_all(endpoint, by_running=True)
+        except EngineUnavailable as error:
+            endpoint.trouble, works = error.detail, False
         endpoint.probed(works=works)
         if works:
             _log.info("Triton at %s is asked from now on", endpoint.address)

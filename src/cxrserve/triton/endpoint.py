@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -29,6 +31,8 @@ ANSWER_LIMIT_S = 1.0
 _OF_THE_REQUEST = ("StatusCode.INVALID_ARGUMENT", "StatusCode.INTERNAL")
 # Triton's words for a model, or a version of it, that it does not hold: the status differs by call.
 _MISSING = "is not found"
+# Before, a cancelled request may end the whole server (its issues 7368 and 8034), and did here.
+_SURVIVES_CANCELLING = (2, 58)
 _CHANNEL = (
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
@@ -89,7 +93,11 @@ class Endpoint:
         self.trouble = "does not answer"
         """Why it was left alone last."""
         self._on_open = on_open
+        self.survives_cancelling = False
+        """It is told when nobody waits for a batch any more; some Tritons crash of that."""
+        # What it is asked, and those who wait for it.
         self._running: set[asyncio.Task[Tensors]] = set()
+        self._waiting: set[asyncio.Task[Tensors]] = set()
         self._client = InferenceServerClient(
             address,
             ssl=ca is not None,
@@ -111,12 +119,16 @@ class Endpoint:
         """Ask, for at most `limit_s`; what comes of it counts for the circuit.
 
         The task fails with `EngineFailure` where the images may be to blame, and with
-        `EngineUnavailable` where this Triton is. Cancelled, it cancels the request.
+        `EngineUnavailable` where this Triton is. Cancelled, it cancels the request, if this
+        Triton survives that; else what comes is dropped.
         """
-        task = asyncio.ensure_future(self._counted(call, limit_s))
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
-        return task
+        running = asyncio.ensure_future(self._counted(call, limit_s))
+        self._running.add(running)
+        running.add_done_callback(self._ended)
+        waiting = running if self.survives_cancelling else asyncio.ensure_future(_end_of(running))
+        self._waiting.add(waiting)
+        waiting.add_done_callback(self._waiting.discard)
+        return waiting
 
     async def ask(self, call: Call, limit_s: float) -> Tensors:
         """Ask, and leave the circuit as it is.
@@ -124,6 +136,7 @@ class Endpoint:
         Raises:
             EngineFailure, EngineUnavailable: as for `start`.
         """
+        request_id = uuid.uuid4().hex
         pixels = InferInput("pixels", list(call.pixels.shape), "UINT8")
         with self._named_errors():
             async with self._laid_into(pixels, np.ascontiguousarray(call.pixels)):
@@ -132,10 +145,14 @@ class Endpoint:
                     [pixels],
                     model_version=call.version,
                     outputs=[InferRequestedOutput(name) for name in call.outputs],
+                    request_id=request_id,
                     priority=call.level,
                     timeout=max(1, round(limit_s * 1e6)),
-                    client_timeout=limit_s,
+                    client_timeout=limit_s if self.survives_cancelling else None,
                 )
+        if given.get_response().id != request_id:
+            # Seen of Triton 2.51 after it had hung: the answer of a request before.
+            raise EngineUnavailable(f"Triton at {self.address} answered another request")
         try:
             tensors = {name: given.as_numpy(name) for name in call.outputs}
         except ValueError as error:
@@ -150,6 +167,18 @@ class Endpoint:
             return bool(await self._client.is_server_ready(client_timeout=limit_s))
         except InferenceServerException:
             return False
+
+    async def learn(self) -> None:
+        """Ask what it is; before it is asked for anything else, and when it has come back.
+
+        Raises:
+            EngineUnavailable: it does not answer.
+        """
+        with self._named_errors():
+            given = await self._client.get_server_metadata(client_timeout=ANSWER_LIMIT_S)
+        found = re.match(r"(\d+)\.(\d+)", given.version)
+        known = (int(found[1]), int(found[2])) if found else (0, 0)
+        self.survives_cancelling = known >= _SURVIVES_CANCELLING
 
     async def config_of(self, model: str, version: str) -> Mapping[str, Any]:
         """Triton's `ModelConfig` of a model, as JSON.
@@ -177,6 +206,8 @@ class Endpoint:
     async def close(self) -> None:
         """Drop what is in flight, and the connection."""
         self._drop()
+        for task in tuple(self._running):
+            task.cancel()
         if self._shared is not None:
             self._shared.forget()
         await self._client.close()
@@ -208,9 +239,14 @@ class Endpoint:
 
     def _drop(self) -> None:
         current = asyncio.current_task()
-        for task in self._running:
+        for task in tuple(self._waiting):
             if task is not current:
                 task.cancel()
+
+    def _ended(self, running: asyncio.Task[Tensors]) -> None:
+        self._running.discard(running)
+        if not running.cancelled():
+            running.exception()  # whoever waited may have gone
 
     @asynccontextmanager
     async def _laid_into(self, given: InferInput, pixels: NDArray[np.uint8]) -> AsyncIterator[None]:
@@ -233,3 +269,7 @@ class Endpoint:
             missing = _MISSING in (error.message() or "")
             gone = status == "StatusCode.UNAVAILABLE" and not missing
             raise EngineUnavailable(said, is_gone=gone, is_missing=missing) from error
+
+
+async def _end_of(running: asyncio.Task[Tensors]) -> Tensors:
+    return await asyncio.shield(running)
