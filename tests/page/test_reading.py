@@ -87,6 +87,29 @@ def test_the_heat_map_follows_the_finding_and_its_opacity(ui: Ui, phantoms: Path
     assert ui.pixels() != bare  # the lungs' outline is gone as well
 
 
+def test_the_scale_is_painted_as_the_map_is_what_speaks_against_half_as_strongly(ui: Ui) -> None:
+    opacity = """(part) => {
+        const bar = document.querySelector("#scale-bar");
+        const at = Math.round(part * (bar.width - 1));
+        return bar.getContext("2d").getImageData(at, 0, 1, 1).data[3] / 255;
+    }"""
+    against, weakly_for, fully_for = (ui.page.evaluate(opacity, part) for part in (0, 0.75, 1))
+    assert (against, weakly_for, fully_for) == pytest.approx((0.5, 0.5, 1), abs=0.01)
+
+
+def test_long_names_are_shortened_but_found_by_any_part(ui: Ui, tmp_path: Path) -> None:
+    film = tmp_path / "1.2.276.0.7230010.3.1.4.8323329.6904.1517875201.850819.png"
+    write_phantom(film, side=512)
+    ui.add(film)
+    opener = ui.page.locator("#worklist .open")
+    expect(opener).to_have_text("1.2.276.…201.850819.png")
+    expect(opener).to_have_attribute("title", film.name)
+    ui.page.fill("#filter", "8323329")
+    expect(opener).to_be_visible()
+    ui.page.fill("#filter", "no such film")
+    expect(opener).to_have_count(0)
+
+
 def test_lungs_and_the_cardiothoracic_ratio_are_given(ui: Ui, phantoms: Path) -> None:
     ui.add(phantoms / "chest.png")
     ui.is_read("chest.png")

@@ -1,10 +1,12 @@
-// Class maps become colour over the film: the same scale for every film, as /v1/explain draws it.
+// Class maps become colour over the film: the colours and the scale of /v1/explain, the same for every film.
 
 import { placement } from "./placement.js";
 
 export const SCALE = 4; // log-odds at the ends: probability 0.02 and 0.98
 const FOR = [255, 72, 0];
 const AGAINST = [0, 116, 255];
+// Most of most films speaks against most findings: that must not hide the film. The scale's bar is painted alike.
+const AGAINST_PART = 0.5;
 const LONGEST = 320;
 
 // Log-odds of one label in each cell; a softmax knows only differences (findings/evidence.py).
@@ -73,7 +75,7 @@ function paint(data, at, logOdds) {
   data[at] = colour[0];
   data[at + 1] = colour[1];
   data[at + 2] = colour[2];
-  data[at + 3] = Math.round(255 * Math.abs(strength));
+  data[at + 3] = Math.round(255 * (strength > 0 ? strength : AGAINST_PART * -strength));
 }
 
 const mix = (one, other, part) => one + (other - one) * part;

@@ -1,7 +1,7 @@
 // What the networks say of the open film: bars with ticks, doubts first, provenance last.
 
 import { fill, find, make } from "./dom.js";
-import { certainty, inHundred, labelWords, milliseconds, pointWords, problemWords, remarkWords } from "./words.js";
+import { certainty, inHundred, labelWords, milliseconds, pointWords, problemWords, remarkWords, sentence } from "./words.js";
 
 export class FindingsView {
   // `onFocus({model, label} | null)`: whose map is to be shown.
@@ -116,7 +116,7 @@ function lungs({ segments, measurements }) {
       measurements.map(({ name, value, detail }) =>
         make("div", { title: detail, "data-measurement": name }, make("dt", {}, labelWords(name)), make("dd", {}, value === null ? "not given" : value.toFixed(2)))),
     ),
-    measurements.map(({ value, detail }) => make("p", { className: "soft" }, value === null ? `${detail}.` : "The ratio is derived from the masks; AP and supine films show the heart larger than it is.")));
+    measurements.map(({ value, detail }) => make("p", { className: "soft" }, value === null ? sentence(detail.replace(/^not given: /, "")) : "The ratio is derived from the masks; AP and supine films show the heart larger than it is.")));
 }
 
 function provenance(film) {

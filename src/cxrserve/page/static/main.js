@@ -199,6 +199,7 @@ for (const tab of document.querySelectorAll(".tab")) {
 }
 
 drawScale(find("scale-bar"));
+findings.show(null);
 find("made-by").textContent = `cxrserve ${about.version}. ${about.notice}`;
 takeIn(films, { drop: find("drop"), pickers: [find("picker"), find("camera")] });
 places.start();

@@ -3,6 +3,7 @@
 import { fill, find, make } from "./dom.js";
 import { STATES, certainty, labelWords, problemWords } from "./words.js";
 
+const MOST_SHOWN = 28;
 const ORDERS = { added: "As added", name: "Name", state: "State", leading: "Leading finding" };
 
 export class WorklistView {
@@ -109,7 +110,7 @@ export class WorklistView {
     parts.row.className = `state-${film.state}${chosen ? " chosen" : ""}`;
     if (film.thumbnail && film.thumbnail.parentNode !== parts.picture) fill(parts.picture, film.thumbnail);
     const focused = parts.row.contains(document.activeElement) && document.activeElement.dataset.action;
-    const open = make("button", { type: "button", className: "open", "data-action": "open", "aria-current": chosen ? "true" : null }, film.name);
+    const open = make("button", { type: "button", className: "open", "data-action": "open", "aria-current": chosen ? "true" : null, title: film.name }, shortened(film.name));
     fill(parts.name, open, this.#state(film));
     // What went wrong needs the room of the finding that is not there.
     parts.name.colSpan = film.answer ? 1 : 2;
@@ -136,23 +137,26 @@ export class WorklistView {
   }
 
   #actions(film) {
-    const button = (action, words, does) =>
+    const button = (action, words, does, shown = words) =>
       make("button", {
         type: "button", className: "small", "data-action": action, "aria-label": `${words}: ${film.name}`, title: words,
         onclick: (event) => {
           event.stopPropagation();
           does();
         },
-      }, words);
+      }, shown);
     if (film.isOpen) return [button("cancel", "Cancel", () => this.reading.cancel(film))];
     const actions = [];
     if (film.problem?.code === "not_readable_as_chest")
       actions.push(button("force", "Read anyway", () => this.reading.again(film, { force: true })));
     else if (film.state !== "done") actions.push(button("again", "Retry", () => this.reading.again(film)));
-    actions.push(button("remove", "Remove", () => this.films.remove(film)));
+    actions.push(button("remove", "Remove", () => this.films.remove(film), "✕"));
     return actions;
   }
 }
+
+// Names that an archive gives differ at their end.
+const shortened = (name) => (name.length > MOST_SHOWN ? `${name.slice(0, 8)}…${name.slice(-14)}` : name);
 
 function leading(film, order) {
   if (!film.answer) return null;
