@@ -39,7 +39,7 @@ class TritonPythonModel:
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Run what the dynamic batcher put together as one batch; an answer a request."""
-        # Whether a client has gone is not asked: that ends a Triton 2.51 whose client goes just then.
+        # Whether a client has gone is not asked: that ends a Triton 2.51 whose client just goes.
         return self._answers(requests)
 
     def _answers(self, requests: list[Any]) -> list[Any]:
