@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -23,10 +22,6 @@ def _can_play() -> bool:
         return False
     probe = ["unshare", "--net", "--mount", "mount", "--make-rprivate", "/"]
     return subprocess.run(probe, capture_output=True, check=False).returncode == 0
-
-
-def _others_enter(folder: Path) -> bool:
-    return bool(folder.stat().st_mode & stat.S_IXOTH)
 
 
 @pytest.mark.server
@@ -48,9 +43,6 @@ def test_the_service_lives_in_its_confinement(tmp_path: Path) -> None:
     hidden = [place for place in pod["writable"] if Path(place) in _ROOT.parents]
     if hidden:
         pytest.skip(f"the checkout lies in {hidden[0]}, which the pod has to itself")
-    closed = [one for one in (_ROOT, *Path(python).resolve().parents) if not _others_enter(one)]
-    if closed:
-        pytest.skip(f"the pod's user may not enter {closed[0]}")
     films = [tmp_path / "film.png", tmp_path / "film.dcm"]
     for film in films:
         write_phantom(film)
