@@ -36,7 +36,7 @@ from tests.api.conftest import png
 from tests.tiny_package import write_tiny_package
 from tests.triton import poisonous
 from tests.triton.conftest import MODELS_DIR, SERVED, package_of
-from tests.triton.faulty import Fault, FaultyProxy, black_hole, faulty_proxy
+from tests.triton.faulty import Fault, FaultyProxy, Forwarder, black_hole, faulty_proxy
 
 pytestmark = pytest.mark.server
 
@@ -224,10 +224,16 @@ async def test_a_triton_that_is_a_little_slow_is_waited_for(
 
 
 async def test_it_starts_without_triton_and_asks_it_when_it_comes(triton: Triton) -> None:
-    with black_hole() as nobody:
-        async with serving(nobody, deadline_ms=2_000) as runtime:
-            assert engines(await ask(runtime)) == {"onnxruntime"}
-            assert states(runtime) == {nobody: "open"}
+    wire = Forwarder(triton.grpc)
+    wire.black.set()
+    try:
+        async with serving(wire.address) as runtime:
+            assert engines(await ask(runtime, deadline_ms=2_000)) == {"onnxruntime"}
+            assert states(runtime)[wire.address] != "closed"
+            wire.black.clear()
+            assert await until_triton_answers(runtime) < _BACK_WITHIN_S
+    finally:
+        wire.close()
 
 
 @pytest.mark.usefixtures("patient")
