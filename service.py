@@ -42,8 +42,8 @@ class CxrServe:
 
     @bentoml.on_startup
     async def start(self) -> None:
-        configure_logging(settings.log_level)
-        self._grpc = GrpcServer(runtime, app.state.plane, app.state.admission, app.state.metrics)
+        configure_logging(settings.log_level, settings.log_format)
+        self._grpc = GrpcServer(runtime, app.state.plane, app.state.admission, app.state.telemetry)
         await self._grpc.start()
         # In the background, so that /livez answers while /readyz still says no.
         self._starting = asyncio.create_task(self._become_ready())
@@ -57,6 +57,7 @@ class CxrServe:
         self._starting.cancel()
         await self._grpc.stop(settings.shutdown_grace_s)
         await runtime.stop()
+        await asyncio.to_thread(app.state.telemetry.close)
 
     async def __is_ready__(self) -> bool:
         return runtime.is_ready

@@ -22,6 +22,7 @@ from cxrserve.errors import DeadlineExceeded
 from cxrserve.film import Film, results_of
 from cxrserve.findings.mirror import mean_of, mirrored
 from cxrserve.models.repository import LoadedModel, ModelRepository
+from cxrserve.observability.record import current
 from cxrserve.preparation import Preparation, Prepared
 from cxrserve.reporting.explanation import explained, explanation_of, picture_of
 from cxrserve.reporting.reading import Reading
@@ -122,11 +123,13 @@ class Predictor:
         async with self._let_in(question, data) as visit:
             film = await self._look(data, content_type, visit, picture=False)
             heavy = question.explain or any(one.model.segments for one in film.readings)
+            began = self.clock()
             if heavy:
                 write = partial(results_of, film, explain=question.explain)
                 results = await self.batcher.decode(write, visit.asking)
             else:
                 results = results_of(film, explain=False)
+            current().took("interpret", began, self.clock() - began)
         return answers.Answer(
             id=request_id,
             image=film.image,
@@ -174,7 +177,10 @@ class Predictor:
                 )
                 return Explained(given, drawn)
 
-            return await self.batcher.decode(write, visit.asking)
+            began = self.clock()
+            given = await self.batcher.decode(write, visit.asking)
+            current().took("interpret", began, self.clock() - began)
+            return given
 
     async def look(
         self, data: bytes, question: Question, *, content_type: str | None = None
@@ -222,6 +228,7 @@ class Predictor:
         asked = asked_models(
             self.repository, question.models or self._default_models, question.operating_point
         )
+        current().taken_up(question.priority, [one.model.full_name for one in asked])
         outliner = lung_outliner(self.repository, asked) if question.explain else None
         everyone = asked if outliner is None or outliner in asked else (*asked, outliner)
         deadline_ms = question.deadline_ms or self._default_deadline_ms
@@ -265,9 +272,15 @@ class Predictor:
             force=question.force,
             picture=picture,
         )
-        prepared, took_s = await self.batcher.decode(partial(self._timed, prepare), visit.asking)
+        asked_for = self.clock()
+        prepared = await self.batcher.decode(prepare, visit.asking)
+        record = current()
+        record.took("decode_queue", asked_for, prepared.began - asked_for)
+        record.took("decode", prepared.began, prepared.read_s)
+        record.took("prepare", prepared.began + prepared.read_s, prepared.prepared_s)
         for one in everyone:
-            self.batcher.queue_of(one.model.engine).statistics.prepare_s += took_s
+            spent = self.batcher.queue_of(one.model.engine).statistics
+            spent.prepare_s += prepared.read_s + prepared.prepared_s
         decoded = self.clock()
         inferences = await self._infer(visit, prepared)
         readings = tuple(
@@ -293,10 +306,6 @@ class Predictor:
             inference_ms=max(inference.inference_ms for inference in inferences),
         )
 
-    def _timed(self, work: Callable[[], Prepared]) -> tuple[Prepared, float]:
-        started = self.clock()
-        return work(), self.clock() - started
-
     async def _infer(self, visit: _Visit, prepared: Prepared) -> list[Inference]:
         if len(visit.everyone) == 1:
             return [await self._run(visit.everyone[0].model, prepared.inputs[0], visit)]
@@ -308,7 +317,12 @@ class Predictor:
         return [task.result() for task in tasks]
 
     async def _run(self, model: LoadedModel, pixels: NDArray[np.uint8], visit: _Visit) -> Inference:
-        submit = partial(visit.booking.submit, model.engine)
+        async def submit(film: NDArray[np.uint8]) -> Inference:
+            submitted = self.clock()
+            given = await visit.booking.submit(model.engine, film)
+            _note(given, submitted, model.full_name)
+            return given
+
         # A mirrored film's right lung is its left one: masks are not averaged.
         if visit.question.augment != "mirror" or model.segments:
             return await submit(pixels[None])
@@ -322,3 +336,16 @@ class Predictor:
             ", ".join(sorted({plain.engine, mirror.engine})),
             max(plain.batch, mirror.batch),
         )
+
+
+def _note(inference: Inference, submitted: float, model: str) -> None:
+    record, waited_s = current(), inference.queue_ms / 1e3
+    record.took("queue", submitted, waited_s, model=model, engine=inference.engine)
+    record.took(
+        "inference",
+        submitted + waited_s,
+        inference.inference_ms / 1e3,
+        model=model,
+        engine=inference.engine,
+        batch=inference.batch,
+    )

@@ -29,12 +29,16 @@ class Prepared:
         radiograph: its size and facts, without pixels.
         inputs: uint8 `[side, side]` for each model, in their order.
         shown: uint8 `[h, w]`, at most 1 MB, where a picture is to be drawn over it.
+        began, read_s, prepared_s: when reading began, and what reading and the rest took.
     """
 
     image: answers.ImageSeen
     radiograph: Radiograph
     inputs: tuple[NDArray[np.uint8], ...]
     shown: NDArray[np.uint8] | None
+    began: float
+    read_s: float
+    prepared_s: float
 
 
 class Preparation:
@@ -43,10 +47,13 @@ class Preparation:
     Args:
         read: bytes and content type to radiograph, with limits and DICOM reader bound in.
         gate: the quality gate; None lets everything pass.
+        clock: seconds, monotonic.
     """
 
-    def __init__(self, read: ReadRadiograph, gate: QualityGate | None) -> None:
-        self._read, self._gate = read, gate
+    def __init__(
+        self, read: ReadRadiograph, gate: QualityGate | None, clock: Callable[[], float]
+    ) -> None:
+        self._read, self._gate, self._clock = read, gate, clock
 
     def prepare(
         self,
@@ -67,7 +74,9 @@ class Preparation:
             UnsupportedUpload, UnreadableImage, UploadTooLarge: it cannot be read.
             NotReadableAsChest: the gate refuses it.
         """
+        began = self._clock()
         radiograph = self._read(data, content_type)
+        read = self._clock()
         remarks = self._gate.inspect(radiograph) if self._gate else ()
         refusing = [remark for remark in remarks if remark.refuses]
         if refusing and not force:
@@ -78,9 +87,14 @@ class Preparation:
                 warnings=[remark.code for remark in remarks if not remark.refuses],
             )
         pixels, width, height = radiograph.pixels, radiograph.width, radiograph.height
+        inputs = tuple(fit(pixels, model.manifest.input) for model in models)
+        shown = as_shown(pixels, width, height) if picture else None
         return Prepared(
             image=image_seen(radiograph, remarks),
             radiograph=radiograph.without_pixels(),
-            inputs=tuple(fit(pixels, model.manifest.input) for model in models),
-            shown=as_shown(pixels, width, height) if picture else None,
+            inputs=inputs,
+            shown=shown,
+            began=began,
+            read_s=read - began,
+            prepared_s=self._clock() - read,
         )

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from prometheus_client.metrics_core import Metric
+
 from cxrserve.batching.batcher import Batcher
-from cxrserve.batching.model_queue import ModelQueue
 from cxrserve.delegation import connect, delegated, runs_on_triton
 from cxrserve.engines.engine import Engine, RemoteEngine
 from cxrserve.engines.latency import GPU_SIZES, LatencyTable
@@ -21,7 +22,10 @@ from cxrserve.engines.warm_up import TableStore, measured, table_of
 from cxrserve.errors import BrokenPackage, CxrError, NotReady
 from cxrserve.models.package import ModelPackage
 from cxrserve.models.repository import LoadedModel, ModelRepository, loaded, packages_named
-from cxrserve.observability.scaling_metrics import Scaling
+from cxrserve.observability.batch_metrics import batch_families
+from cxrserve.observability.model_metrics import Served, model_families
+from cxrserve.observability.scaling_metrics import Scaling, scaling_families
+from cxrserve.observability.triton_metrics import triton_families
 from cxrserve.predictor import Predictor
 from cxrserve.preparation import Preparation
 from cxrserve.radiograph.gate import QualityGate
@@ -95,15 +99,29 @@ class Runtime:
             raise NotReady(self._why_not_ready, advice="ask again in a few seconds")
         return self._sandbox
 
-    def served(self) -> tuple[list[tuple[str, ModelQueue]], int]:
-        """Each model with its queues, and how many requests were refused; empty until ready."""
+    def served(self) -> list[Served]:
+        """Each model with its queues; empty until ready."""
         if self._predictor is None or self.batcher is None:
-            return [], 0
-        return [
-            (f"{one.manifest.name}@{one.manifest.version}", queue)
-            for one in self._predictor.repository
-            for queue in self.batcher.queues_of(one.engine)
-        ], self.batcher.refused
+            return []
+        found = []
+        for model in self._predictor.repository:
+            queue, *stand_in = self.batcher.queues_of(model.engine)
+            found.append(Served(model, queue, next(iter(stand_in), None)))
+        return found
+
+    def families(self) -> Iterator[Metric]:
+        """Prometheus metrics of models, queues, devices and Tritons; see docs/metrics.md."""
+        served = self.served()
+        left_out = len(self._predictor.repository.left_out) if self._predictor else 0
+        yield from model_families(served, left_out=left_out)
+        yield from batch_families(served, self.batcher)
+        yield from scaling_families(self.scaling())
+        yield from triton_families(self.cluster)
+
+    def turned_away(self) -> None:
+        """Somebody was refused who had not come to the batcher yet."""
+        if self.batcher is not None:
+            self.batcher.turned_away()
 
     def scaling(self) -> Scaling | None:
         """What replicas are scaled by; None until ready."""
@@ -112,11 +130,10 @@ class Runtime:
         return Scaling(
             processors=self.batcher.processors,
             busy_s=self.batcher.busy_s,
+            demanded_s=self.batcher.demanded_s,
             slo_s=self.settings.default_deadline_ms / 1e3,
             waits_s={
-                f"{one.manifest.name}@{one.manifest.version}": self.batcher.expected_wait_s(
-                    one.engine
-                )
+                one.full_name: self.batcher.expected_wait_s(one.engine)
                 for one in self._predictor.repository
             },
         )
@@ -162,7 +179,7 @@ class Runtime:
         self._predictor = Predictor(
             repository=repository,
             default_models=default_models,
-            preparation=Preparation(self._read, gate),
+            preparation=Preparation(self._read, gate, time.monotonic),
             batcher=batcher,
             clock=time.monotonic,
             default_deadline_ms=settings.default_deadline_ms,

@@ -112,6 +112,15 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="least serious message that is logged"
     )
+    log_format: Literal["text", "json"] = Field(
+        "text", description="lines for people, or one JSON object a line"
+    )
+    traces_endpoint: str = Field(
+        "", description="http://host:4318 of an OpenTelemetry collector; empty: no traces"
+    )
+    traces_share: float = Field(
+        0.05, ge=0, le=1, description="of questions traced, where their caller has not decided"
+    )
 
     @field_validator("default_models", "triton_endpoints", "triton_models", mode="before")
     @classmethod

@@ -68,7 +68,7 @@ def serving_both(tmp_path: Path) -> ServingBoth:
         runtime = Runtime(Settings(models_dir=tmp_path / "models", **chosen))
         app = create_app(runtime)
         state = app.state
-        server = GrpcServer(runtime, state.plane, state.admission, state.metrics)
+        server = GrpcServer(runtime, state.plane, state.admission, state.telemetry)
         port = await server.start()
         try:
             if start:

@@ -25,6 +25,7 @@ from cxrserve.runtime import Runtime
 from cxrserve.settings import Settings
 from tests.api.conftest import Serving, png
 from tests.api.test_rest import StubRuntime, client_of
+from tests.exposition import total
 from tests.tiny_package import write_tiny_package
 
 _PATH = "/v1/predict/batch"
@@ -161,8 +162,11 @@ async def test_both_count_as_answers_and_refusals(serving: Serving, tmp_path: Pa
     async with serving() as client:
         await post_lines(client, [("a", film(1)), ("b", film(2)), ("c", b"no film")])
         metrics = (await client.get("/metrics")).text
-    assert 'cxrserve_requests_total{outcome="answered"} 2.0' in metrics
-    assert 'cxrserve_requests_total{outcome="unsupported_media_type"} 1.0' in metrics
+    name = "cxrserve_requests_total"
+    assert total(metrics, name) == 3
+    assert total(metrics, name, protocol="batch", outcome="answered", model="tiny@1.0.0") == 2
+    assert total(metrics, name, protocol="batch", outcome="unsupported_media_type") == 1
+    assert total(metrics, "cxrserve_decoding_failures_total", reason="unsupported") == 1
 
 
 class Scene:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import Iterator
 from contextlib import aclosing
@@ -18,6 +17,7 @@ from cxrserve.errors import NotReadableAsChest, UnsupportedUpload
 from cxrserve.radiograph.phantom import write_phantom
 from tests.acceptance.conftest import Server, kill, start_server
 from tests.api.conftest import png
+from tests.exposition import total
 
 pytestmark = pytest.mark.server
 
@@ -89,8 +89,8 @@ def test_whoever_hangs_up_in_a_batch_leaves_nothing_to_be_computed(
     service: Server, films: list[Path]
 ) -> None:
     def answered() -> float:
-        found = re.search(r'_requests_total{outcome="answered"} (\S+)', client.get("/metrics").text)
-        return float(found[1]) if found else 0.0
+        text = client.get("/metrics").text
+        return total(text, "cxrserve_requests_total", outcome="answered")
 
     with service.client() as client:
         before = answered()

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from cxrserve.batching.line import Priority
 from cxrserve.errors import BadTensor, ModelNotFound, UnsupportedUpload
-from cxrserve.observability.metrics import Metrics
+from cxrserve.observability.telemetry import Telemetry
 from cxrserve.oip.inference import Caller, infer, model_of
 from cxrserve.oip.interface import wire_version
 from cxrserve.oip.messages import InferRequest, InferResponse, RequestedOutput
@@ -51,7 +51,7 @@ def files(*data: bytes) -> Tensor:
 
 async def asked(runtime: Runtime, tensor: Tensor, **more: Any) -> InferResponse:
     request = InferRequest(model="tiny", inputs=(tensor,), **more)
-    return await infer(runtime.predictor, request, Caller(), Metrics())
+    return await infer(runtime.predictor, request, Caller(), Telemetry())
 
 
 def first_logit(response: InferResponse) -> float:
@@ -133,7 +133,7 @@ async def test_priority_and_deadline_are_the_stricter_of_what_is_said(
     monkeypatch.setattr(Predictor, "infer", watch)
     request = InferRequest(model="tiny", inputs=(pixels(),), parameters=parameters)
     caller = Caller(client="10.0.0.1", deadline_ms=caller_ms)
-    await infer(runtime.predictor, request, caller, Metrics())
+    await infer(runtime.predictor, request, caller, Telemetry())
     (question,) = seen
     assert (question.priority, question.deadline_ms, question.client) == (
         priority,

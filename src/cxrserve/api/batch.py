@@ -20,7 +20,8 @@ from cxrserve.api.envelope import unforeseen
 from cxrserve.api.uploads import NamedUpload, read_uploads
 from cxrserve.batching.admission import Admission
 from cxrserve.errors import CxrError, Overloaded
-from cxrserve.observability.metrics import Metrics
+from cxrserve.observability.record import current
+from cxrserve.observability.telemetry import Telemetry
 from cxrserve.predictor import Question
 from cxrserve.radiograph.limits import MIB
 from cxrserve.runtime import Runtime
@@ -64,7 +65,7 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
 }
 
 
-def mount(app: FastAPI, runtime: Runtime, admission: Admission, metrics: Metrics) -> None:
+def mount(app: FastAPI, runtime: Runtime, admission: Admission, telemetry: Telemetry) -> None:
     """Serve `/v1/predict/batch`."""
 
     @app.post(
@@ -85,7 +86,7 @@ def mount(app: FastAPI, runtime: Runtime, admission: Admission, metrics: Metrics
             request_id=request.state.id,
             predict=runtime.predictor.predict,
             admission=admission,
-            metrics=metrics,
+            telemetry=telemetry,
         )
         most_bytes = max(_MOST_BYTES, runtime.settings.limits().upload_bytes)
         with contextlib.ExitStack() as inside:
@@ -104,7 +105,7 @@ class _Films:
     request_id: str
     predict: Callable[..., Awaitable[Answer]]
     admission: Admission
-    metrics: Metrics
+    telemetry: Telemetry
 
     async def lines(self, uploads: Sequence[NamedUpload]) -> AsyncGenerator[bytes, None]:
         """A line for each, in the order in which they are done; closed early, it stops the rest."""
@@ -121,7 +122,8 @@ class _Films:
 
     async def _line(self, index: int, upload: NamedUpload) -> bytes:
         request_id = f"{self.request_id}.{index}"
-        outcome = await self._answer_or_problem(upload, request_id)
+        with self.telemetry.question(current().child(request_id)):
+            outcome = await self._answer_or_problem(upload, request_id)
         # In ASCII no separator of lines can stand inside a name.
         named = f'"name": {json.dumps(upload.name)}, "index": {index}'
         return f"{{{named}, {outcome}}}\n".encode()
@@ -139,11 +141,11 @@ class _Films:
             return self._problem(error, request_id)
         except Exception as error:  # noqa: BLE001 - the others are still to be answered
             return self._problem(unforeseen(error, request_id), request_id)
-        self.metrics.answered(answer)
+        self.telemetry.answered(answer)
         return f'"answer": {answer.model_dump_json()}'
 
     def _problem(self, error: CxrError, request_id: str) -> str:
-        self.metrics.refused(error)
+        self.telemetry.refused(error)
         document = problems.problem_of(error, request_id)
         if isinstance(error, Overloaded):
             # A line has no header to say it in.

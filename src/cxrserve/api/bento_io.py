@@ -15,6 +15,8 @@ from cxrserve.api.envelope import unforeseen
 from cxrserve.api.problems import headers_of, problem_of, status_of
 from cxrserve.api.uploads import read_upload
 from cxrserve.errors import CxrError
+from cxrserve.observability.record import begin
+from cxrserve.observability.telemetry import Telemetry
 from cxrserve.predictor import Question
 
 ResponseContext = Any  # bentoml.Context.response, which carries no types
@@ -40,19 +42,26 @@ async def answer(app: FastAPI, request: Request, response: ResponseContext) -> d
     BentoML would log an exception with its text, which may hold patient data, so none is raised.
     """
     request_id = str(uuid.uuid4())
-    runtime, metrics = app.state.runtime, app.state.metrics
+    telemetry: Telemetry = app.state.telemetry
+    with telemetry.question(begin("bentoml", request_id)):
+        return await _answer(app, request, response, request_id)
+
+
+async def _answer(
+    app: FastAPI, request: Request, response: ResponseContext, request_id: str
+) -> dict[str, Any]:
+    runtime, telemetry = app.state.runtime, app.state.telemetry
     try:
         with app.state.admission.enter() as admitted:
             upload = await read_upload(request, runtime.settings.limits(), admitted)
             given: Answer = await runtime.predictor.predict(
                 upload.data, Question(), request_id=request_id, content_type=upload.content_type
             )
-    except CxrError as error:
-        metrics.refused(error)
-        return _refusal(error, request_id, response)
     except Exception as error:  # noqa: BLE001 - the last line of defence
-        return _refusal(unforeseen(error, request_id), request_id, response)
-    metrics.answered(given)
+        known = error if isinstance(error, CxrError) else unforeseen(error, request_id)
+        telemetry.refused(known)
+        return _refusal(known, request_id, response)
+    telemetry.answered(given)
     return given.model_dump(mode="json")
 
 

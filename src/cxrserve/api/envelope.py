@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-import time
 import uuid
 from typing import Any
 
@@ -13,11 +12,18 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cxrserve.api import problems
 from cxrserve.errors import CxrError
-from cxrserve.observability.metrics import Metrics
+from cxrserve.observability.logs import facts_of
+from cxrserve.observability.record import ANSWERED, Record, TraceParent, begin
+from cxrserve.observability.telemetry import Telemetry
 
 _log = logging.getLogger(__name__)
 _SAFE_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 _NO_ROUTE = "other"
+_GONE = (0, 499)
+# Routes that ask one question.
+_PROTOCOLS = {"/v1/predict": "rest", "/v1/explain": "rest"}
+_OIP_INFER = re.compile(r"/v2/models/.*/infer")
+_BATCH = "/v1/predict/batch"
 
 
 def problem_response(
@@ -47,17 +53,21 @@ class RequestEnvelope:
     Log and metrics get the route's template, never the path: a path may hold a patient's name.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
-        self._app, self._metrics = app, metrics
+    def __init__(self, app: ASGIApp, telemetry: Telemetry) -> None:
+        self._app, self._telemetry = app, telemetry
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = _request_id(scope)
+        headers = dict(scope["headers"])
+        request_id = _request_id(headers)
+        parent = headers.get(b"traceparent", b"").decode("latin-1")
+        # Films of a batch take their protocol from here; of others it is known with the route.
+        record = begin("batch", request_id, TraceParent.read(parent) if parent else None)
         scope.setdefault("state", {})["id"] = request_id
-        started, status = time.perf_counter(), 0
+        status = 0
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
@@ -71,18 +81,36 @@ class RequestEnvelope:
             await self._app(scope, receive, send_with_id)
         except Exception as error:  # noqa: BLE001 - the last line of defence
             failure = unforeseen(error, request_id)
+            record.ended(failure.code)
             if status:
                 raise ConnectionAbortedError("the answer broke off") from None
             document = problems.problem_of(failure, request_id)
             await problem_response(document)(scope, receive, send_with_id)
         finally:
-            seconds = time.perf_counter() - started
             route = getattr(scope.get("route"), "path", _NO_ROUTE)
             route = _NO_ROUTE if route in ("", "/{path:path}") else route
-            self._metrics.served(scope["method"], route, status, seconds)
-            _log.info(
-                "%s %s %s %d %.1f ms", request_id, scope["method"], route, status, seconds * 1e3
-            )
+            self._ended(record, scope["method"], route, status)
+
+    def _ended(self, record: Record, method: str, route: str, status: int) -> None:
+        seconds = record.clock() - record.began
+        self._telemetry.metrics.served(method, route, status, seconds)
+        record.protocol = _protocol_of(route, status)
+        if record.protocol:
+            if status not in _GONE:
+                record.ended(ANSWERED if status < 400 else "bad_request")
+            self._telemetry.ended(record)
+        _log.info(
+            "%s %s %s %d %.1f ms",
+            record.request_id, method, route, status, seconds * 1e3,
+            extra={"facts": facts_of(record, seconds, method=method, route=route, status=status)},
+        )  # fmt: skip
+
+
+def _protocol_of(route: str, status: int) -> str:
+    """Of a question; of the films of a batch only where it was refused before they were read."""
+    if route == _BATCH:
+        return "batch" if status >= 400 and status not in _GONE else ""
+    return "oip-http" if _OIP_INFER.fullmatch(route) else _PROTOCOLS.get(route, "")
 
 
 def is_safe_id(asked: str) -> bool:
@@ -90,8 +118,8 @@ def is_safe_id(asked: str) -> bool:
     return _SAFE_ID.fullmatch(asked) is not None
 
 
-def _request_id(scope: Scope) -> str:
-    asked = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin-1")
+def _request_id(headers: dict[bytes, bytes]) -> str:
+    asked = headers.get(b"x-request-id", b"").decode("latin-1")
     return asked if is_safe_id(asked) else str(uuid.uuid4())
 
 

@@ -13,7 +13,7 @@ from cxrserve.api import api_docs
 from cxrserve.api.accept import chosen_type
 from cxrserve.api.asking import ask, question_of
 from cxrserve.batching.admission import Admission
-from cxrserve.observability.metrics import Metrics
+from cxrserve.observability.telemetry import Telemetry
 from cxrserve.predictor import Question
 from cxrserve.runtime import Runtime
 
@@ -30,7 +30,7 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
 }
 
 
-def mount(app: FastAPI, runtime: Runtime, admission: Admission, metrics: Metrics) -> None:
+def mount(app: FastAPI, runtime: Runtime, admission: Admission, telemetry: Telemetry) -> None:
     """Serve `/v1/explain`."""
 
     @app.post(
@@ -68,6 +68,6 @@ def mount(app: FastAPI, runtime: Runtime, admission: Admission, metrics: Metrics
                 content_type=upload.content_type,
             ),
         )
-        metrics.answered(given)
+        telemetry.answered(given)
         body = given.model_dump_json() if picture is None else picture
         return Response(body, media_type=kind, headers={"Vary": "Accept"})

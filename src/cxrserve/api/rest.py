@@ -22,15 +22,14 @@ from cxrserve.api.oip_http import routes as oip_http
 from cxrserve.batching.admission import Admission
 from cxrserve.errors import CxrError, UnknownOption
 from cxrserve.model_listing import ModelDetail, ModelList
-from cxrserve.observability.batch_metrics import families_of
-from cxrserve.observability.metrics import Metrics
-from cxrserve.observability.scaling_metrics import scaling_families
-from cxrserve.observability.triton_metrics import triton_families
+from cxrserve.observability.telemetry import Telemetry
+from cxrserve.observability.tracing import Tracing
 from cxrserve.oip.plane import Plane
 from cxrserve.page import mount as page
 from cxrserve.predictor import Question
 from cxrserve.radiograph.limits import MIB
 from cxrserve.runtime import Runtime
+from cxrserve.settings import Settings
 
 _ALL_METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 _MOST_INSIDE_BYTES = 256 * MIB
@@ -51,17 +50,17 @@ def create_app(runtime: Runtime) -> FastAPI:
         openapi_url="/openapi.json",
     )
     api_docs.mount(app)
-    metrics = Metrics()
-    metrics.collect(lambda: families_of(runtime.served()))
-    metrics.collect(lambda: scaling_families(runtime.scaling()))
-    metrics.collect(lambda: triton_families(runtime.cluster))
+    telemetry = Telemetry(_tracing(runtime.settings))
+    metrics = telemetry.metrics
+    metrics.collect(runtime.families)
     admission = Admission(
         requests=runtime.settings.queue_size + runtime.settings.processors,
         upload_bytes=max(_MOST_INSIDE_BYTES, runtime.settings.limits().upload_bytes),
+        turned_away=runtime.turned_away,
     )
-    plane = app.state.plane = Plane(runtime, metrics)
-    app.state.runtime, app.state.metrics, app.state.admission = runtime, metrics, admission
-    _handle_errors(app, metrics)
+    plane = app.state.plane = Plane(runtime, telemetry)
+    app.state.runtime, app.state.telemetry, app.state.admission = runtime, telemetry, admission
+    _handle_errors(app, telemetry)
 
     @app.post(
         "/v1/predict",
@@ -89,12 +88,12 @@ def create_app(runtime: Runtime) -> FastAPI:
                 content_type=upload.content_type,
             ),
         )
-        metrics.answered(answer)
+        telemetry.answered(answer)
         return Response(answer.model_dump_json(), media_type="application/json")
 
-    batch.mount(app, runtime, admission, metrics)
-    oip_http.mount(app, plane, admission, metrics, most_bytes=_most_bytes(runtime))
-    explain_api.mount(app, runtime, admission, metrics)
+    batch.mount(app, runtime, admission, telemetry)
+    oip_http.mount(app, plane, admission, telemetry, most_bytes=_most_bytes(runtime))
+    explain_api.mount(app, runtime, admission, telemetry)
     render.mount(app, runtime, admission)
     page.mount(app, runtime)
 
@@ -136,8 +135,9 @@ def create_app(runtime: Runtime) -> FastAPI:
         return RedirectResponse("/docs")
 
     @app.get("/metrics", include_in_schema=False)
-    async def scrape() -> Response:
-        return Response(metrics.exposition(), media_type=metrics.CONTENT_TYPE)
+    async def scrape(request: Request) -> Response:
+        told, media_type = metrics.exposition(request.headers.get("accept", ""))
+        return Response(told, media_type=media_type)
 
     @app.api_route("/{path:path}", include_in_schema=False, methods=_ALL_METHODS)
     async def nothing_here(request: Request) -> Response:
@@ -147,6 +147,12 @@ def create_app(runtime: Runtime) -> FastAPI:
         raise HTTPException(404, "nothing is served at this path; see /docs")
 
     return app
+
+
+def _tracing(settings: Settings) -> Tracing | None:
+    if not settings.traces_endpoint:
+        return None
+    return Tracing.to(settings.traces_endpoint, share=settings.traces_share)
 
 
 def _most_bytes(runtime: Runtime) -> int:
@@ -163,10 +169,10 @@ def _allowed_methods(app: FastAPI, request: Request) -> str:
     return ", ".join(sorted(methods))
 
 
-def _handle_errors(app: FastAPI, metrics: Metrics) -> None:
+def _handle_errors(app: FastAPI, telemetry: Telemetry) -> None:
     @app.exception_handler(CxrError)
     async def known(request: Request, error: CxrError) -> Response:
-        metrics.refused(error)
+        telemetry.refused(error)
         document = problems.problem_of(error, request.state.id)
         return problem_response(document, problems.headers_of(error))
 
@@ -178,7 +184,7 @@ def _handle_errors(app: FastAPI, metrics: Metrics) -> None:
         unknown = UnknownOption(
             "; ".join(f"{fault['option']}: {fault['fault']}" for fault in faults), faults=faults
         )
-        metrics.refused(unknown)
+        telemetry.refused(unknown)
         return problem_response(problems.problem_of(unknown, request.state.id))
 
     @app.exception_handler(HTTPException)
@@ -189,4 +195,4 @@ def _handle_errors(app: FastAPI, metrics: Metrics) -> None:
         document = problems.http_problem(error.status_code, str(error.detail), request.state.id)
         return problem_response(document, headers)
 
-    app.add_middleware(RequestEnvelope, metrics=metrics)
+    app.add_middleware(RequestEnvelope, telemetry=telemetry)

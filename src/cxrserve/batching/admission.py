@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import TracebackType
 
 from cxrserve.batching.line import Priority
@@ -17,10 +18,14 @@ class Admission:
     Args:
         requests: requests inside at once.
         upload_bytes: bytes of their uploads at once.
+        turned_away: told of each that is refused here.
     """
 
-    def __init__(self, *, requests: int, upload_bytes: int) -> None:
+    def __init__(
+        self, *, requests: int, upload_bytes: int, turned_away: Callable[[], None] = lambda: None
+    ) -> None:
         self._most_requests, self._most_bytes = requests, upload_bytes
+        self._turned_away = turned_away
         self.requests = 0
         self.upload_bytes = 0
 
@@ -32,6 +37,7 @@ class Admission:
         """
         most = self._most_requests * (_STAT_EXTRA if priority is Priority.STAT else 1)
         if self.requests >= most:
+            self._turned_away()
             raise _full(f"{self.requests} requests are being answered already")
         self.requests += 1
         return Admitted(self)
@@ -39,6 +45,7 @@ class Admission:
     def _grow(self, size: int) -> None:
         # A single upload is bounded elsewhere; alone it always gets in.
         if self.upload_bytes and self.upload_bytes + size > self._most_bytes:
+            self._turned_away()
             raise _full(f"{self.upload_bytes} bytes of uploads are being read already")
         self.upload_bytes += size
 

@@ -38,6 +38,8 @@ Given = TypeVar("Given")
 _STAT_EXTRA = 1.25
 # The number of who has not come yet.
 _LAST = 1 << 62
+# Of what a request usually takes.
+_SMOOTHING = 0.05
 # Whoever finds a full queue comes back when this share of it has been served.
 _ROOM_AGAIN = 0.1
 # Hashing all of a large upload would hold up the event loop.
@@ -104,6 +106,10 @@ class Batcher:
         self._closing = False
         self.refused = 0
         """Requests that were refused because they could not be answered in time, or no room."""
+        self.demanded_s = 0.0
+        """Seconds of a processor that all who came would take, the refused as well; each once
+        however often it comes back, and none whom no processor could serve in time."""
+        self._usual_s = 0.0
 
     def serve(self, engine: Engine, table: LatencyTable) -> ModelQueue:
         """Let an engine be asked: on the processors, or on a device of its own.
@@ -158,6 +164,11 @@ class Batcher:
         """Seconds that they have worked, together."""
         return self._device.busy_s
 
+    @property
+    def devices(self) -> tuple[Device, ...]:
+        """What work runs on: the processors first."""
+        return (self._device, *self._others)
+
     def expected_wait_s(self, engine: Engine) -> float:
         """What a routine request would wait that came now, beyond what it takes itself."""
         now, queue = self._clock(), self.queue_of(engine)
@@ -205,7 +216,12 @@ class Batcher:
         for queue in queues.values():
             if not queue.is_available:
                 raise EngineUnavailable(f"{queue.engine.name} is out of reach")
+        comes_back = bool(len(self._promises)) and self._promises.knows(asking.digest())
         refusal = self._why_not(list(queues.values()), asking, now)
+        if not comes_back and not isinstance(refusal, DeadlineExceeded):
+            takes_s = self._processor_s(list(queues.values()), asking)
+            self.demanded_s += takes_s
+            self._usual_s += _SMOOTHING * (takes_s - self._usual_s)
         if refusal is not None and self._stand_ins:
             # What is too much for others may not be too much for us.
             here = {id(engine): self.queues_of(engine)[-1] for engine in engines}
@@ -214,6 +230,10 @@ class Batcher:
         if refusal is not None:
             self._refuse(asking, now, refusal)
         return Booking(self, queues, asking)
+
+    def turned_away(self) -> None:
+        """Somebody was refused before it was known what he wants; it counts as the usual."""
+        self.demanded_s += self._usual_s
 
     async def decode(self, work: Callable[[], Given], asking: Asking) -> Given:
         """Run decoding, drawing and the like where the networks run, when it is its turn."""
@@ -231,6 +251,12 @@ class Batcher:
             await queue.drained()
         for device in (self._device, *self._others):
             device.close()
+
+    def _processor_s(self, queues: list[ModelQueue], asking: Asking) -> float:
+        """What a request takes of the processors here: decoding, and networks that run on them."""
+        here = (queue for queue in queues if queue.device is self._device)
+        networks_s = sum(queue.width / queue.table.best_rate() for queue in here)
+        return asking.images * networks_s + (0.0 if asking.decoded else self._device.host_s)
 
     def _why_not(
         self, queues: list[ModelQueue], asking: Asking, now: float

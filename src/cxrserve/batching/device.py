@@ -260,6 +260,11 @@ class Device:
                 return priority, work
         return None
 
+    @property
+    def busy(self) -> int:
+        """Threads that are at work now."""
+        return self.threads - self._free()
+
     def _free(self) -> int:
         return self.threads - sum(width for _, width in self._running.values())
 

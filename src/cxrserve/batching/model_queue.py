@@ -186,6 +186,17 @@ class ModelQueue:
         )
         return {one: self._line.of_class(one) + standing_by[one] for one in Priority}
 
+    def oldest_s(self) -> float:
+        """For how long the one has waited that came first of those who wait; 0 if none does."""
+        waiting = [one.arrived for one in self._line.in_order(self._clock())]
+        waiting += [
+            one.arrived
+            for work, requests in self._ahead
+            if self.device.stands_by(work)
+            for one in requests
+        ]
+        return max(0.0, self._clock() - min(waiting)) if waiting else 0.0
+
     @property
     def is_available(self) -> bool:
         """Whether the engine may be asked now."""

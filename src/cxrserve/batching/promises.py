@@ -66,6 +66,10 @@ class Promises:
         insort(self._timetable, (now + wait, key))
         return float(wait)
 
+    def knows(self, key: bytes) -> bool:
+        """Whether this request was told to come back, whenever it comes."""
+        return key in self._at
+
     def keeps(self, key: bytes, now: float) -> bool:
         """Whether this request was told to come back about now; the appointment is then over."""
         self._forget(now)

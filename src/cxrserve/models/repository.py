@@ -32,6 +32,11 @@ class LoadedModel:
         return self.package.manifest
 
     @property
+    def full_name(self) -> str:
+        """`name@version`, as requests may name it."""
+        return f"{self.manifest.name}@{self.manifest.version}"
+
+    @property
     def segments(self) -> bool:
         """It outlines organs; otherwise it classifies."""
         return self.manifest.task == "segmentation"
@@ -134,7 +139,7 @@ class ModelRepository:
         raise ModelNotFound(
             f"no model {wanted!r} is loaded",
             advice="GET /v1/models lists what is",
-            loaded=[f"{model.manifest.name}@{model.manifest.version}" for model in self],
+            loaded=[model.full_name for model in self],
         )
 
     def close(self) -> None:

@@ -7,23 +7,26 @@ from collections.abc import Iterator, Sequence
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
-from cxrserve.batching.model_queue import ModelQueue
+from cxrserve.batching.batcher import Batcher
+from cxrserve.observability.model_metrics import Served
 
 
-def families_of(served: tuple[Sequence[tuple[str, ModelQueue]], int]) -> Iterator[Metric]:
-    """The metrics of all queues.
-
-    Args:
-        served: each model as `name@version` with its queue, and how many requests were refused.
-    """
-    queues, refused = served
+def batch_families(served: Sequence[Served], batcher: Batcher | None) -> Iterator[Metric]:
+    """The metrics of all queues and devices; none until there is a batcher."""
+    if batcher is None:
+        return
     turned_away = CounterMetricFamily(
         "cxrserve_batcher_refused", "Requests refused because they could not be in time"
     )
-    turned_away.add_metric([], refused)
+    turned_away.add_metric([], batcher.refused)
     yield turned_away
     waiting = GaugeMetricFamily(
         "cxrserve_queue_requests", "Requests that wait", labels=["model", "engine", "class"]
+    )
+    oldest = GaugeMetricFamily(
+        "cxrserve_queue_oldest_seconds",
+        "For how long the one has waited that came first",
+        labels=["model", "engine"],
     )
     batches = CounterMetricFamily(
         "cxrserve_batches", "Batches that ran, by images", labels=["model", "engine", "size"]
@@ -41,8 +44,10 @@ def families_of(served: tuple[Sequence[tuple[str, ModelQueue]], int]) -> Iterato
         "What a batch takes, by images",
         labels=["model", "engine", "size"],
     )
+    queues = [(one.model.full_name, queue) for one in served for queue in one.queues]
     for model, queue in queues:
         seen, of = queue.statistics, [model, queue.engine.name]
+        oldest.add_metric(of, queue.oldest_s())
         for priority, count in queue.waiting().items():
             waiting.add_metric([*of, priority.name.lower()], count)
         for size, count in sorted(seen.batches.items()):
@@ -54,4 +59,15 @@ def families_of(served: tuple[Sequence[tuple[str, ModelQueue]], int]) -> Iterato
         spent.add_metric([*of, "engine"], seen.compute_s)
         for size in queue.table.sizes:
             latency.add_metric([*of, str(size)], queue.table.seconds(size))
-    yield from (waiting, batches, ended, spent, latency)
+    yield from (waiting, oldest, batches, ended, spent, latency)
+    slots = GaugeMetricFamily("cxrserve_slots", "Threads or streams", labels=["device"])
+    busy = GaugeMetricFamily("cxrserve_slots_busy", "Those at work now", labels=["device"])
+    names = {id(queue.device): model for model, queue in queues}
+    processors, *others = batcher.devices
+    for name, device in (
+        ("processors", processors),
+        *((names[id(device)], device) for device in others if id(device) in names),
+    ):
+        slots.add_metric([name], device.threads)
+        busy.add_metric([name], device.busy)
+    yield from (slots, busy)

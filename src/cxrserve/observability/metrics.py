@@ -1,11 +1,10 @@
-"""Prometheus metrics. Labels are codes and route templates, never paths or patient data."""
+"""Prometheus metrics (docs/metrics.md). Labels are codes, names of models and route templates."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
 from prometheus_client import (
-    CONTENT_TYPE_LATEST,
     CollectorRegistry,
     Counter,
     GCCollector,
@@ -13,13 +12,20 @@ from prometheus_client import (
     PlatformCollector,
     ProcessCollector,
     disable_created_metrics,
-    generate_latest,
 )
+from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from cxrserve.answer import Answer, Explanation, ImageSeen, Timings
-from cxrserve.errors import CxrError, NotReadableAsChest, UnreadableImage
+from cxrserve.answer import ImageSeen
+from cxrserve.errors import (
+    CxrError,
+    NotReadableAsChest,
+    UnreadableImage,
+    UnsupportedUpload,
+    UploadTooLarge,
+)
+from cxrserve.observability.record import ABANDONED, ANSWERED, Record
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
@@ -28,8 +34,6 @@ _BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.
 
 class Metrics:
     """What is counted of requests, answers and refusals, in a registry of its own."""
-
-    CONTENT_TYPE = CONTENT_TYPE_LATEST
 
     def __init__(self) -> None:
         registry = self._registry = CollectorRegistry()
@@ -50,19 +54,38 @@ class Metrics:
             registry=registry,
         )
         self._requests = Counter(
-            "cxrserve_requests", "Requests by how they ended", ["outcome"], registry=registry
+            "cxrserve_requests",
+            "Questions by how they ended",
+            ["protocol", "class", "model", "engine", "outcome"],
+            registry=registry,
         )
-        self._reasons = Counter(
+        self._seconds = Histogram(
+            "cxrserve_request_seconds",
+            "Time of each answered question, from when it was taken up",
+            ["protocol", "class", "model", "engine"],
+            buckets=_BUCKETS_S,
+            registry=registry,
+        )
+        self._stages = Histogram(
+            "cxrserve_stage_seconds",
+            "Time of each stage of an answered question",
+            ["stage", "protocol", "class", "model", "engine"],
+            buckets=_BUCKETS_S,
+            registry=registry,
+        )
+        self._remarks = Counter(
             "cxrserve_image_remarks",
             "Remarks of the reader and the quality gate",
             ["code"],
             registry=registry,
         )
-        self._stages = Histogram(
-            "cxrserve_stage_seconds",
-            "Time of each stage of an answered request",
-            ["stage"],
-            buckets=_BUCKETS_S,
+        self._images = Counter(
+            "cxrserve_images_read", "Images that were read", ["format"], registry=registry
+        )
+        self._undecoded = Counter(
+            "cxrserve_decoding_failures",
+            "Uploads that no image could be made of",
+            ["reason"],
             registry=registry,
         )
 
@@ -78,34 +101,44 @@ class Metrics:
         """Count one gRPC call; `method` is one that is served."""
         self._called.labels(method, code).observe(seconds)
 
-    def exposition(self) -> bytes:
-        """All metrics, in Prometheus' text format."""
-        return generate_latest(self._registry)
+    def exposition(self, accept: str = "") -> tuple[bytes, str]:
+        """All metrics, as `Accept` asks: Prometheus' text or OpenMetrics; and the media type."""
+        encode, media_type = choose_encoder(accept)
+        return encode(self._registry), media_type
 
-    def answered(self, answer: Answer | Explanation) -> None:
-        """Count an answer and its stages."""
-        self.looked(answer.image, answer.timings_ms)
+    def ended(self, record: Record) -> None:
+        """Count a question that has ended; of an answered one, its times."""
+        who = (record.protocol, record.priority, record.model, record.engine)
+        outcome = record.outcome or ABANDONED
+        self._requests.labels(*who, outcome).inc()
+        if outcome != ANSWERED:
+            return
+        # An example of each bucket, to be looked up where traces are kept.
+        exemplar = {"trace_id": record.trace_id} if record.trace_id else None
+        self._seconds.labels(*who).observe(record.seconds, exemplar)
+        protocol, priority = record.protocol, record.priority
+        for stage in record.stages:
+            self._stages.labels(stage.name, protocol, priority, stage.model, stage.engine).observe(
+                stage.seconds, exemplar
+            )
 
-    def inferred(self, images: int) -> None:
-        """Count images that came as pixels."""
-        self._requests.labels("answered").inc(images)
-
-    def looked(self, image: ImageSeen, timings_ms: Timings) -> None:
-        """Count an image whose answer is given as tensors."""
-        self._requests.labels("answered").inc()
+    def saw(self, image: ImageSeen) -> None:
+        """Count an image that was read, and what was remarked of it."""
+        self._images.labels(image.format).inc()
         for remark in (*image.warnings, *image.reasons):
-            self._reasons.labels(remark.code).inc()
-        for stage, milliseconds in timings_ms.model_dump().items():
-            self._stages.labels(stage).observe(milliseconds / 1e3)
+            self._remarks.labels(remark.code).inc()
 
     def refused(self, error: CxrError) -> None:
-        """Count a refusal and its reasons."""
-        self._requests.labels(error.code).inc()
+        """Count why an image was refused."""
         if isinstance(error, NotReadableAsChest):
             for code in error.reasons:
-                self._reasons.labels(code).inc()
+                self._remarks.labels(code).inc()
         elif isinstance(error, UnreadableImage):
-            self._reasons.labels(error.reason).inc()
+            self._undecoded.labels(error.reason).inc()
+        elif isinstance(error, UnsupportedUpload):
+            self._undecoded.labels("unsupported").inc()
+        elif isinstance(error, UploadTooLarge):
+            self._undecoded.labels("too_large").inc()
 
 
 class _Families(Collector):
@@ -117,3 +150,4 @@ class _Families(Collector):
 
     def describe(self) -> Iterable[Metric]:
         return ()  # nothing is there to be read before the service has started
+

@@ -15,7 +15,7 @@ from cxrserve.engines.engine import Masks, Outputs
 from cxrserve.errors import BadTensor, CxrError, ModelNotFound
 from cxrserve.findings.interpret import find
 from cxrserve.models.repository import LoadedModel, ModelRepository
-from cxrserve.observability.metrics import Metrics
+from cxrserve.observability.telemetry import Telemetry
 from cxrserve.oip import interface
 from cxrserve.oip.interface import IMAGE, MOST_IMAGES, PIXELS, PROBABILITIES, Port, wire_version
 from cxrserve.oip.messages import (
@@ -48,7 +48,7 @@ class Caller:
 
 
 async def infer(
-    predictor: Predictor, request: InferRequest, caller: Caller, metrics: Metrics
+    predictor: Predictor, request: InferRequest, caller: Caller, telemetry: Telemetry
 ) -> InferResponse:
     """Answer one request.
 
@@ -63,12 +63,11 @@ async def infer(
     if given.name == PIXELS:
         assert isinstance(given.data, np.ndarray)
         ran: Sequence[Inference | Reading] = await predictor.infer(given.data, question)  # type: ignore[arg-type]
-        metrics.inferred(len(ran))
     else:
         assert isinstance(given.data, list)
-        read = await _of_files(predictor, model, given.data, question, metrics)
+        read = await _of_files(predictor, model, given.data, question, telemetry)
         if read is None:
-            return await infer(predictor, request, caller, metrics)
+            return await infer(predictor, request, caller, telemetry)
         ran = read
     outputs = [one.outputs for one in ran]
     used = model_used(model, ", ".join(sorted({one.engine for one in ran})))
@@ -119,7 +118,7 @@ async def _of_files(
     model: LoadedModel,
     files: Sequence[bytes],
     question: Question,
-    metrics: Metrics,
+    telemetry: Telemetry,
 ) -> list[Reading] | None:
     """None where the model was unloaded, or loaded anew, before all files were let in."""
 
@@ -131,7 +130,7 @@ async def _of_files(
                 error.detail = f"image {place} of {len(files)}: {error.detail}"
             raise
         (reading,) = film.readings
-        metrics.looked(film.image, film.timings_ms(predictor.clock()))
+        telemetry.saw(film.image)
         return reading
 
     try:
@@ -152,7 +151,7 @@ def _question(model: LoadedModel, parameters: Parameters, caller: Caller) -> Que
     timeout_us = min(whole(parameters, "timeout"), _LONGEST_TIMEOUT_US)
     limits = (caller.deadline_ms, timeout_us / 1e3)
     return Question(
-        models=(f"{model.manifest.name}@{model.manifest.version}",),
+        models=(model.full_name,),
         priority=priority_of(parameters),
         deadline_ms=min((limit for limit in limits if limit), default=None),
         force=flag(parameters, "force"),

@@ -7,7 +7,7 @@ import time
 
 from cxrserve.errors import BadTensor, BrokenPackage, CxrError, ModelNotFound, NotOffered
 from cxrserve.models.repository import LoadedModel, ModelRepository, packages_listed
-from cxrserve.observability.metrics import Metrics
+from cxrserve.observability.telemetry import Telemetry
 from cxrserve.oip import describe
 from cxrserve.oip.describe import Json
 from cxrserve.oip.inference import Caller, infer, model_of
@@ -23,11 +23,11 @@ class Plane:
 
     Args:
         runtime: the service.
-        metrics: where answers are counted.
+        telemetry: told of answers.
     """
 
-    def __init__(self, runtime: Runtime, metrics: Metrics) -> None:
-        self._runtime, self._metrics = runtime, metrics
+    def __init__(self, runtime: Runtime, telemetry: Telemetry) -> None:
+        self._runtime, self.telemetry = runtime, telemetry
         self._control = runtime.settings.repository_control == "on"
         self.regions = Regions(
             allowed=runtime.settings.shared_memory == "on",
@@ -45,11 +45,7 @@ class Plane:
 
     async def infer(self, request: InferRequest, caller: Caller) -> InferResponse:
         """Answer one request; see `inference.infer`."""
-        return await infer(self._runtime.predictor, request, caller, self._metrics)
-
-    def refused(self, error: CxrError) -> None:
-        """Count a refusal that no status of a call shows."""
-        self._metrics.refused(error)
+        return await infer(self._runtime.predictor, request, caller, self.telemetry)
 
     def is_model_ready(self, name: str, version: str) -> bool:
         """It is loaded, and the service answers."""

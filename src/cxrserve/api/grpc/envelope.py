@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import logging
-import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing, contextmanager
-from contextvars import ContextVar
 from typing import Any
 
 import grpc
@@ -18,11 +16,18 @@ from cxrserve.api.envelope import is_safe_id, unforeseen
 from cxrserve.api.grpc.callers import Context
 from cxrserve.api.grpc.statuses import DETAILS_KEY, code_of, detail_of, details_of
 from cxrserve.errors import BadRequest, CxrError
-from cxrserve.observability.metrics import Metrics
+from cxrserve.observability.logs import facts_of
+from cxrserve.observability.record import ANSWERED, Record, TraceParent, begin, current
+from cxrserve.observability.telemetry import Telemetry
 
 _log = logging.getLogger(__name__)
 REQUEST_ID = "x-request-id"
-_current: ContextVar[str] = ContextVar(REQUEST_ID)
+# Methods that ask one question; those of streams ask one a message.
+_PROTOCOLS = {
+    "/cxrserve.v1.Radiology/Predict": "grpc",
+    "/cxrserve.v1.Radiology/Explain": "grpc",
+    "/inference.GRPCInferenceService/ModelInfer": "oip-grpc",
+}
 # What stands for bytes that are no message: gRPC itself would call them a failure of ours.
 _NO_MESSAGE = object()
 
@@ -30,8 +35,8 @@ _NO_MESSAGE = object()
 class Envelope(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
     """Wraps the handlers of all services. Log and metrics get the method's name, nothing else."""
 
-    def __init__(self, metrics: Metrics) -> None:
-        self._metrics = metrics
+    def __init__(self, telemetry: Telemetry) -> None:
+        self._telemetry = telemetry
 
     async def intercept_service(
         self,
@@ -84,20 +89,30 @@ class Envelope(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
 
     @contextmanager
     def _watched(self, method: str, context: Context) -> Iterator[str]:
-        request_id, started = _asked_id(context), time.perf_counter()
-        _current.set(request_id)
-        context.set_trailing_metadata(((REQUEST_ID, request_id),))
+        sent = dict(context.invocation_metadata() or ())
+        record = begin(_PROTOCOLS.get(method, ""), _asked_id(sent), _parent(sent))
+        context.set_trailing_metadata(((REQUEST_ID, record.request_id),))
         ended = "CANCELLED"
         try:
-            yield request_id
+            yield record.request_id
             ended = "OK"
+            record.ended(ANSWERED)
         except grpc.aio.AbortError:
             ended = _name_of(context.code())
             raise
         finally:
-            seconds = time.perf_counter() - started
-            self._metrics.called(method, ended, seconds)
-            _log.info("%s %s %s %.1f ms", request_id, method, ended, seconds * 1e3)
+            self._ended(record, method, ended)
+
+    def _ended(self, record: Record, method: str, status: str) -> None:
+        seconds = record.clock() - record.began
+        self._telemetry.metrics.called(method, status, seconds)
+        if record.protocol:
+            self._telemetry.ended(record)
+        _log.info(
+            "%s %s %s %.1f ms",
+            record.request_id, method, status, seconds * 1e3,
+            extra={"facts": facts_of(record, seconds, method=method, status=status)},
+        )  # fmt: skip
 
     async def _abort(self, error: Exception, request_id: str, context: Context) -> None:
         while isinstance(error, ExceptionGroup):
@@ -105,8 +120,7 @@ class Envelope(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         if isinstance(error, grpc.aio.AbortError):
             raise error
         known = error if isinstance(error, CxrError) else unforeseen(error, request_id)
-        if known is error:
-            self._metrics.refused(known)
+        self._telemetry.refused(known)
         metadata = ((DETAILS_KEY, details_of(known)), (REQUEST_ID, request_id))
         await context.abort(code_of(known), detail_of(known), metadata)
 
@@ -134,12 +148,17 @@ async def _each_checked(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
 
 def request_id() -> str:
     """The id of the call that is being answered: its caller's if that is safe, else a new one."""
-    return _current.get()
+    return current().request_id
 
 
-def _asked_id(context: Context) -> str:
-    asked = dict(context.invocation_metadata() or ()).get(REQUEST_ID, "")
+def _asked_id(sent: dict[str, str | bytes]) -> str:
+    asked = sent.get(REQUEST_ID, "")
     return asked if isinstance(asked, str) and is_safe_id(asked) else str(uuid.uuid4())
+
+
+def _parent(sent: dict[str, str | bytes]) -> TraceParent | None:
+    header = sent.get("traceparent", "")
+    return TraceParent.read(header) if isinstance(header, str) else None
 
 
 def _name_of(code: Any) -> str:

@@ -20,6 +20,7 @@ from cxrserve.api.grpc.envelope import request_id
 from cxrserve.api.grpc.statuses import detail_of
 from cxrserve.batching.admission import Admission
 from cxrserve.errors import CxrError, NotOffered
+from cxrserve.observability.record import current
 from cxrserve.oip.inference import priority_of
 from cxrserve.oip.plane import Plane
 
@@ -175,13 +176,14 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):
         self, request: pb.ModelInferRequest, context: Context
     ) -> pb.ModelStreamInferResponse:
         """One that fails is told so in its place; the stream goes on."""
-        wrong = ""
-        try:
-            response = await self.ModelInfer(request, context)
-        except Exception as error:  # noqa: BLE001 - nor does it end for one that nobody foresaw
-            known = error if isinstance(error, CxrError) else unforeseen(error, request_id())
-            self._plane.refused(known)
-            response, wrong = pb.ModelInferResponse(id=request.id), detail_of(known)
+        wrong, telemetry = "", self._plane.telemetry
+        with telemetry.question(current().child(request_id(), "oip-grpc")):
+            try:
+                response = await self.ModelInfer(request, context)
+            except Exception as error:  # noqa: BLE001 - nor does it end for one that nobody foresaw
+                known = error if isinstance(error, CxrError) else unforeseen(error, request_id())
+                telemetry.refused(known)
+                response, wrong = pb.ModelInferResponse(id=request.id), detail_of(known)
         if tensors.parameters_of(request.parameters).get(_WANTS_FINAL) is True:
             response.parameters[_FINAL].bool_param = True
         return pb.ModelStreamInferResponse(error_message=wrong, infer_response=response)

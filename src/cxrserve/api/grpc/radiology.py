@@ -17,7 +17,8 @@ from cxrserve.api.model_views import list_of
 from cxrserve.batching.admission import Admission
 from cxrserve.batching.line import Priority
 from cxrserve.errors import BadRequest, CxrError, EmptyUpload
-from cxrserve.observability.metrics import Metrics
+from cxrserve.observability.record import current
+from cxrserve.observability.telemetry import Telemetry
 from cxrserve.predictor import Question
 from cxrserve.runtime import Runtime
 from cxrserve.v1 import radiology_pb2 as pb
@@ -39,11 +40,11 @@ class Radiology(radiology_pb2_grpc.RadiologyServicer):
 
     Args:
         runtime: the service's models.
-        admission, metrics: shared with HTTP.
+        admission, telemetry: shared with HTTP.
     """
 
-    def __init__(self, runtime: Runtime, admission: Admission, metrics: Metrics) -> None:
-        self._runtime, self._admission, self._metrics = runtime, admission, metrics
+    def __init__(self, runtime: Runtime, admission: Admission, telemetry: Telemetry) -> None:
+        self._runtime, self._admission, self._telemetry = runtime, admission, telemetry
 
     async def Predict(self, request: pb.PredictRequest, context: Context) -> pb.Answer:
         """See the proto file, as for all of these."""
@@ -87,7 +88,7 @@ class Radiology(radiology_pb2_grpc.RadiologyServicer):
                 request_id=request_id(),
                 content_type=request.content_type or None,
             )
-        self._metrics.answered(given)
+        self._telemetry.answered(given)
         return pb.ExplainResponse(
             explanation=explanation_message(given), overlay_png=picture or b""
         )
@@ -103,13 +104,14 @@ class Radiology(radiology_pb2_grpc.RadiologyServicer):
         self, request: pb.PredictRequest, context: Context
     ) -> pb.PredictStreamResponse:
         answer_id = request.id if is_safe_id(request.id) else request_id()
-        try:
-            answer = await self._predict(request, context, answer_id)
-        except Exception as error:  # noqa: BLE001 - one that nobody foresaw does not end the stream
-            known = error if isinstance(error, CxrError) else unforeseen(error, request_id())
-            self._metrics.refused(known)
-            return pb.PredictStreamResponse(id=request.id, problem=problem_message(known))
-        return pb.PredictStreamResponse(id=request.id, answer=answer)
+        with self._telemetry.question(current().child(answer_id, "grpc")):
+            try:
+                answer = await self._predict(request, context, answer_id)
+            except Exception as error:  # noqa: BLE001 - unforeseen, it does not end the stream
+                known = error if isinstance(error, CxrError) else unforeseen(error, request_id())
+                self._telemetry.refused(known)
+                return pb.PredictStreamResponse(id=request.id, problem=problem_message(known))
+            return pb.PredictStreamResponse(id=request.id, answer=answer)
 
     async def _predict(
         self, request: pb.PredictRequest, context: Context, answer_id: str
@@ -125,7 +127,7 @@ class Radiology(radiology_pb2_grpc.RadiologyServicer):
                 request_id=answer_id,
                 content_type=request.content_type or None,
             )
-        self._metrics.answered(answer)
+        self._telemetry.answered(answer)
         if request.explain:  # maps and masks take milliseconds to write
             return await asyncio.to_thread(answer_message, answer)
         return answer_message(answer)

@@ -15,7 +15,7 @@ from cxrserve.api.grpc.envelope import Envelope
 from cxrserve.api.grpc.inference import InferenceService
 from cxrserve.api.grpc.radiology import Radiology
 from cxrserve.batching.admission import Admission
-from cxrserve.observability.metrics import Metrics
+from cxrserve.observability.telemetry import Telemetry
 from cxrserve.oip.plane import Plane
 from cxrserve.runtime import Runtime
 from cxrserve.settings import Settings
@@ -40,15 +40,15 @@ class GrpcServer:
     Args:
         runtime: the service, and its settings: port, TLS, limits of connections and messages.
         plane: what the Open Inference Protocol can ask for.
-        admission, metrics: shared with HTTP.
+        admission, telemetry: shared with HTTP.
     """
 
     def __init__(
-        self, runtime: Runtime, plane: Plane, admission: Admission, metrics: Metrics
+        self, runtime: Runtime, plane: Plane, admission: Admission, telemetry: Telemetry
     ) -> None:
         settings = self._settings = runtime.settings
         self._server = grpc.aio.server(
-            interceptors=[Envelope(metrics)],
+            interceptors=[Envelope(telemetry)],
             options=_options(settings),
             # Each holds a whole message before it is admitted.
             maximum_concurrent_rpcs=_MOST_CALLS * settings.queue_size,
@@ -58,7 +58,7 @@ class GrpcServer:
             InferenceService(plane, admission), self._server
         )
         radiology_pb2_grpc.add_RadiologyServicer_to_server(
-            Radiology(runtime, admission, metrics), self._server
+            Radiology(runtime, admission, telemetry), self._server
         )
         self._health = health.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)

@@ -22,7 +22,7 @@ from cxrserve.api.oip_http.requests import BINARY_OUTPUT, HEADER_LENGTH, infer_r
 from cxrserve.api.oip_http.responses import compressed, error_response, failure, infer_response
 from cxrserve.batching.admission import Admission
 from cxrserve.errors import BadTensor, CxrError, NotOffered
-from cxrserve.observability.metrics import Metrics
+from cxrserve.observability.telemetry import Telemetry
 from cxrserve.oip.inference import Caller
 from cxrserve.oip.messages import InferRequest, InferResponse, flag, whole
 from cxrserve.oip.plane import Plane
@@ -36,7 +36,7 @@ _LARGE = 1 << 16
 
 
 def mount(
-    app: FastAPI, plane: Plane, admission: Admission, metrics: Metrics, *, most_bytes: int
+    app: FastAPI, plane: Plane, admission: Admission, telemetry: Telemetry, *, most_bytes: int
 ) -> None:
     """Serve `/v2`.
 
@@ -44,7 +44,9 @@ def mount(
         most_bytes: of one request's body.
     """
     router = APIRouter(
-        route_class=_answering_in_its_own_words(metrics), tags=["oip"], responses={"default": ERROR}
+        route_class=_answering_in_its_own_words(telemetry),
+        tags=["oip"],
+        responses={"default": ERROR},
     )
     _mount_server(router, plane)
     _mount_settings(router, plane, admission)
@@ -260,7 +262,7 @@ async def _small_json(request: Request, admission: Admission) -> dict[str, Any]:
     return asked
 
 
-def _answering_in_its_own_words(metrics: Metrics) -> type[APIRoute]:
+def _answering_in_its_own_words(telemetry: Telemetry) -> type[APIRoute]:
     """Routes whose errors are `{"error": …}`."""
 
     class OipRoute(APIRoute):
@@ -271,7 +273,7 @@ def _answering_in_its_own_words(metrics: Metrics) -> type[APIRoute]:
                 try:
                     return await answer(request)
                 except CxrError as error:
-                    metrics.refused(error)
+                    telemetry.refused(error)
                     return error_response(error)
                 except RequestValidationError as error:
                     return failure(str(error.errors()[0]["msg"]), 400)

@@ -98,9 +98,12 @@ function queues(samples) {
 }
 
 function endings(samples) {
-  const ended = chosen(samples, "cxrserve_requests_total").sort((one, other) => other.value - one.value);
+  const outcomes = [...new Set(chosen(samples, "cxrserve_requests_total").map(({ labels }) => labels.outcome))];
+  const ended = outcomes
+    .map((outcome) => ({ outcome, value: sum(samples, "cxrserve_requests_total", { outcome }) }))
+    .sort((one, other) => other.value - one.value);
   const words = (code) => (code === "answered" ? "Answered" : problemWords({ code, detail: code.replaceAll("_", " ") }));
-  return table("How requests ended", ["Outcome", "Requests"], ended.map(({ labels, value }) => [words(labels.outcome), value]));
+  return table("How requests ended", ["Outcome", "Requests"], ended.map(({ outcome, value }) => [words(outcome), value]));
 }
 
 function table(title, head, rows) {
