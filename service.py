@@ -16,6 +16,7 @@ import bentoml
 from cxrserve.api import bento_io
 from cxrserve.api.grpc.server import GrpcServer
 from cxrserve.api.rest import create_app
+from cxrserve.departure import Departure, listening_socket
 from cxrserve.observability.logs import configure_logging
 from cxrserve.runtime import Runtime
 from cxrserve.settings import Settings
@@ -45,12 +46,20 @@ class CxrServe:
         configure_logging(settings.log_level, settings.log_format)
         self._grpc = GrpcServer(runtime, app.state.plane, app.state.admission, app.state.telemetry)
         await self._grpc.start()
+        departure = Departure(
+            delay_s=settings.shutdown_delay_s, say_so=self._leave, listener=listening_socket()
+        )
+        departure.install()
         # In the background, so that /livez answers while /readyz still says no.
         self._starting = asyncio.create_task(self._become_ready())
 
     async def _become_ready(self) -> None:
         await runtime.start()
         await self._grpc.ready()
+
+    async def _leave(self) -> None:
+        runtime.leave()
+        await self._grpc.leave()
 
     @bentoml.on_shutdown
     async def stop(self) -> None:

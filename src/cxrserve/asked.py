@@ -20,9 +20,12 @@ class Asked:
 
 
 def asked_models(
-    repository: ModelRepository, names: Sequence[str], operating_point: str | None
+    repository: ModelRepository, names: Sequence[str], operating_point: str | None, key: bytes
 ) -> tuple[Asked, ...]:
     """The models of these names, each once.
+
+    Args:
+        key: of what is asked about; it says whether a canary answers.
 
     Raises:
         ModelNotFound: one is not loaded, or no name is given.
@@ -30,14 +33,30 @@ def asked_models(
     """
     if not names:
         raise ModelNotFound("no model is asked by default here", advice="name one with model=NAME")
-    models = [repository.get(name) for name in dict.fromkeys(names)]
+    models = [repository.chosen(name, key) for name in dict.fromkeys(names)]
+    once = {model.full_name: model for model in models}
     return tuple(
         Asked(
             model,
             None if model.segments else choose_operating_point(model.manifest, operating_point),
         )
-        for model in models
+        for model in once.values()
     )
+
+
+def asked_as_well(
+    repository: ModelRepository, asked: Sequence[Asked], key: bytes
+) -> tuple[tuple[Asked, Asked], ...]:
+    """Of models with a shadow for this key: the model, and the shadow as it is to be asked."""
+    pairs = []
+    for one in asked:
+        shadow = None if one.model.segments else repository.shadow_of(one.model, key)
+        if shadow is not None:
+            points = shadow.manifest.operating_points
+            same = one.operating_point in points
+            point = one.operating_point if same else shadow.manifest.default_operating_point
+            pairs.append((one, Asked(shadow, point)))
+    return tuple(pairs)
 
 
 def lung_outliner(repository: ModelRepository, asked: tuple[Asked, ...]) -> Asked | None:
@@ -51,8 +70,10 @@ def lung_outliner(repository: ModelRepository, asked: tuple[Asked, ...]) -> Aske
     return None
 
 
-def model_that_explains(repository: ModelRepository, names: Sequence[str], label: str) -> str:
-    """The first of `names` whose model gives a class map of this label.
+def model_that_explains(
+    repository: ModelRepository, names: Sequence[str], label: str, key: bytes
+) -> str:
+    """The first of `names` whose model gives a class map of this label: its `name@version`.
 
     Raises:
         ModelNotFound: one is not loaded.
@@ -60,10 +81,10 @@ def model_that_explains(repository: ModelRepository, names: Sequence[str], label
     """
     known: list[str] = []
     for name in names:
-        model = repository.get(name)
+        model = repository.chosen(name, key)
         labels = [one.name for one in model.manifest.labels if one.trained and not model.segments]
         if label in labels:
-            return name
+            return model.full_name
         known += labels
     known = list(dict.fromkeys(known))
     raise LabelNotFound(

@@ -13,7 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrserve import answer as answers
-from cxrserve.asked import Asked, asked_models, lung_outliner, model_that_explains
+from cxrserve.asked import (
+    Asked,
+    asked_as_well,
+    asked_models,
+    lung_outliner,
+    model_that_explains,
+)
 from cxrserve.batching.batcher import Asking, Batcher, Booking, digest_of
 from cxrserve.batching.line import Priority
 from cxrserve.batching.model_queue import Inference
@@ -26,6 +32,7 @@ from cxrserve.observability.record import current
 from cxrserve.preparation import Preparation, Prepared
 from cxrserve.reporting.explanation import explained, explanation_of, picture_of
 from cxrserve.reporting.reading import Reading
+from cxrserve.shadow import Shadows
 
 Clock = Callable[[], float]
 
@@ -66,12 +73,14 @@ class Explained(NamedTuple):
 class _Visit:
     """A question that was let in: who is asked, and by when.
 
-    `everyone` is `asked`, and the `outliner` where boxes may need one.
+    `everyone` is `asked`, and the `outliner` where boxes may need one; `shadows` are models that
+    are asked, each with the version that is asked as well and only compared.
     """
 
     asked: tuple[Asked, ...]
     everyone: tuple[Asked, ...]
     outliner: Asked | None
+    shadows: tuple[tuple[Asked, Asked], ...]
     question: Question
     asking: Asking
     booking: Booking
@@ -88,6 +97,7 @@ class Predictor:
         batcher: lets questions in, decodes and runs networks; neither ever on the event loop.
         clock: seconds, monotonic.
         default_deadline_ms: where a question names none.
+        shadows: asks new versions as well, where the repository's rollout says so.
     """
 
     def __init__(
@@ -99,12 +109,14 @@ class Predictor:
         batcher: Batcher,
         clock: Clock,
         default_deadline_ms: float,
+        shadows: Shadows,
     ) -> None:
         self.repository = repository
         self._default_models = tuple(default_models)
         self._preparation = preparation
         self.batcher, self.clock = batcher, clock
         self._default_deadline_ms = default_deadline_ms
+        self.shadows = shadows
 
     async def predict(
         self, data: bytes, question: Question, *, request_id: str, content_type: str | None = None
@@ -159,7 +171,8 @@ class Predictor:
             LabelNotFound: no model asked gives a class map for this label.
             CxrError: as for `predict`.
         """
-        model = model_that_explains(self.repository, question.models or self._default_models, label)
+        names = question.models or self._default_models
+        model = model_that_explains(self.repository, names, label, self._key_of(data))
         question = replace(question, models=(model,), explain=True)
         async with self._let_in(question, data) as visit:
             film = await self._look(data, content_type, visit, picture=picture)
@@ -225,9 +238,8 @@ class Predictor:
         `decoded`: the images that come as pixels; 0: one that is still a file.
         """
         started = self.clock()
-        asked = asked_models(
-            self.repository, question.models or self._default_models, question.operating_point
-        )
+        names, key = question.models or self._default_models, self._key_of(data)
+        asked = asked_models(self.repository, names, question.operating_point, key)
         current().taken_up(question.priority, [one.model.full_name for one in asked])
         outliner = lung_outliner(self.repository, asked) if question.explain else None
         everyone = asked if outliner is None or outliner in asked else (*asked, outliner)
@@ -247,6 +259,7 @@ class Predictor:
                         asked=asked,
                         everyone=everyone,
                         outliner=outliner,
+                        shadows=asked_as_well(self.repository, asked, key),
                         question=question,
                         asking=asking,
                         booking=booking,
@@ -260,6 +273,10 @@ class Predictor:
             # One model's failure fails the question; the group only wraps it.
             raise group.exceptions[0] from None
 
+    def _key_of(self, data: bytes | memoryview) -> bytes:
+        """What decides which version answers: the same for the same file."""
+        return digest_of("", data) if self.repository.rollout else b""
+
     async def _look(
         self, data: bytes, content_type: str | None, visit: _Visit, *, picture: bool
     ) -> Film:
@@ -268,7 +285,7 @@ class Predictor:
             self._preparation.prepare,
             data,
             content_type,
-            [one.model for one in everyone],
+            [one.model for one in (*everyone, *(shadow for _, shadow in visit.shadows))],
             force=question.force,
             picture=picture,
         )
@@ -293,6 +310,11 @@ class Predictor:
             )
             for one, inference in zip(everyone, inferences, strict=True)
         )
+        for (one, shadow), pixels in zip(
+            visit.shadows, prepared.inputs[len(everyone) :], strict=True
+        ):
+            if shadow.model in self.repository:
+                self.shadows.ask(readings[everyone.index(one)], shadow, pixels)
         outliner = visit.outliner
         return Film(
             radiograph=prepared.radiograph,
@@ -312,7 +334,7 @@ class Predictor:
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(self._run(one.model, pixels, visit))
-                for one, pixels in zip(visit.everyone, prepared.inputs, strict=True)
+                for one, pixels in zip(visit.everyone, prepared.inputs, strict=False)
             ]
         return [task.result() for task in tasks]
 

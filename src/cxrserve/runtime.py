@@ -24,6 +24,7 @@ from cxrserve.models.package import ModelPackage
 from cxrserve.models.repository import LoadedModel, ModelRepository, loaded, packages_named
 from cxrserve.observability.batch_metrics import batch_families
 from cxrserve.observability.model_metrics import Served, model_families
+from cxrserve.observability.rollout_metrics import rollout_families
 from cxrserve.observability.scaling_metrics import Scaling, scaling_families
 from cxrserve.observability.triton_metrics import triton_families
 from cxrserve.predictor import Predictor
@@ -36,6 +37,7 @@ from cxrserve.radiograph.radiograph import ImageFormat, Radiograph
 from cxrserve.radiograph.reader import read_radiograph
 from cxrserve.radiograph.sandbox import DicomSandbox
 from cxrserve.settings import Settings
+from cxrserve.shadow import Shadows
 
 if TYPE_CHECKING:
     from cxrserve.triton.cluster import Cluster
@@ -63,14 +65,19 @@ class Runtime:
         self.batcher: Batcher | None = None
         self.cluster: Cluster | None = None
         self._why_not_ready = "the service is starting"
+        self.is_leaving = False
         # One at a time: each measures, and holds a network until it is served.
         self._loading = asyncio.Lock()
         self._changes: set[asyncio.Future[None]] = set()
 
     @property
     def is_ready(self) -> bool:
-        """Models are loaded and warm, and the service is not draining."""
-        return self._predictor is not None
+        """Models are loaded and warm, and the service neither leaves nor drains."""
+        return self._predictor is not None and not self.is_leaving
+
+    def leave(self) -> None:
+        """Be ready no more, so that nobody new is sent here; who comes is still answered."""
+        self.is_leaving = True
 
     @property
     def predictor(self) -> Predictor:
@@ -117,6 +124,9 @@ class Runtime:
         yield from batch_families(served, self.batcher)
         yield from scaling_families(self.scaling())
         yield from triton_families(self.cluster)
+        if self._predictor is not None:
+            predictor = self._predictor
+            yield from rollout_families(predictor.repository, predictor.shadows.comparisons)
 
     def turned_away(self) -> None:
         """Somebody was refused who had not come to the batcher yet."""
@@ -157,7 +167,7 @@ class Runtime:
         if settings.triton_endpoints:
             self.cluster = await connect(settings)
         repository = await asyncio.to_thread(
-            ModelRepository.load, settings.models_dir, self._engine_of
+            ModelRepository.load, settings.models_dir, self._engine_of, settings.rollout()
         )
         gate = await asyncio.to_thread(_load_gate, settings)
         default_models = _default_models(settings, repository)
@@ -183,6 +193,9 @@ class Runtime:
             batcher=batcher,
             clock=time.monotonic,
             default_deadline_ms=settings.default_deadline_ms,
+            shadows=Shadows(
+                batcher, clock=time.monotonic, deadline_s=settings.default_deadline_ms / 1e3
+            ),
         )
         _log.info(
             "ready after %.1f s with %s from %s",

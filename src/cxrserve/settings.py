@@ -6,9 +6,10 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from cxrserve.models.rollout import Rollout
 from cxrserve.radiograph.limits import MIB, Limits
 
 ENVIRONMENT_PREFIX = "CXRSERVE_"
@@ -37,6 +38,15 @@ class Settings(BaseSettings):
     default_models: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
         description="models asked when a request names none; empty: triage, or all classifiers",
+    )
+    pinned: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="name@version that answers who names no version; else the newest"
+    )
+    canary: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="name@version=10%: answers this share of who names no version"
+    )
+    shadow: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="name@version=10%: asked this share as well, and only compared"
     )
     gate: Literal["on", "off"] = Field("on", description="refuse what is no readable chest film")
     processors: int = Field(
@@ -106,6 +116,9 @@ class Settings(BaseSettings):
     jpeg_side: int = Field(
         512, ge=64, description="large JPEGs are decoded no smaller than this on the shorter side"
     )
+    shutdown_delay_s: float = Field(
+        0, ge=0, description="seconds after SIGTERM that are still served, no longer ready"
+    )
     shutdown_grace_s: int = Field(
         30, ge=1, description="seconds that accepted requests get to finish after SIGTERM"
     )
@@ -122,7 +135,20 @@ class Settings(BaseSettings):
         0.05, ge=0, le=1, description="of questions traced, where their caller has not decided"
     )
 
-    @field_validator("default_models", "triton_endpoints", "triton_models", mode="before")
+    @model_validator(mode="after")
+    def _rollout_can_be_read(self) -> Settings:
+        self.rollout()
+        return self
+
+    @field_validator(
+        "default_models",
+        "pinned",
+        "canary",
+        "shadow",
+        "triton_endpoints",
+        "triton_models",
+        mode="before",
+    )
     @classmethod
     def _comma_separated(cls, value: object) -> object:
         if isinstance(value, str):
@@ -133,6 +159,10 @@ class Settings(BaseSettings):
     @classmethod
     def _off(cls, value: object) -> object:
         return None if value == "off" else value
+
+    def rollout(self) -> Rollout:
+        """Which version of a model answers."""
+        return Rollout.read(pinned=self.pinned, canaries=self.canary, shadows=self.shadow)
 
     def limits(self) -> Limits:
         """The limits of one image."""

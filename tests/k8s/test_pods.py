@@ -185,8 +185,10 @@ def test_the_service_may_finish_what_it_took_in(manifests: tuple[Manifest, ...])
     variables = environment(manifests, workload)
     drain_s = int(variables["CXRSERVE_SHUTDOWN_GRACE_S"])
     assert drain_s >= float(variables["CXRSERVE_DEFAULT_DEADLINE_MS"]) / 1e3
-    preparing_s = _preparing_to_stop_s(workload.containers[0])
-    assert preparing_s >= 5
+    delay_s = float(variables["CXRSERVE_SHUTDOWN_DELAY_S"])
+    assert delay_s >= 5
+    preparing_s = _preparing_to_stop_s(workload.containers[0]) + delay_s
+    assert preparing_s >= 10
     # First HTTP, then gRPC, each as long as that.
     assert workload.pod["terminationGracePeriodSeconds"] > preparing_s + 2 * drain_s
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 from fastapi.responses import JSONResponse
@@ -51,10 +52,14 @@ class RequestEnvelope:
     """Gives every request an id, counts and logs it, and answers what nobody foresaw.
 
     Log and metrics get the route's template, never the path: a path may hold a patient's name.
+
+    Args:
+        is_leaving: answers then ask their connections to be closed, so that callers who keep one
+            come to another replica before this one ends.
     """
 
-    def __init__(self, app: ASGIApp, telemetry: Telemetry) -> None:
-        self._app, self._telemetry = app, telemetry
+    def __init__(self, app: ASGIApp, telemetry: Telemetry, is_leaving: Callable[[], bool]) -> None:
+        self._app, self._telemetry, self._is_leaving = app, telemetry, is_leaving
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI request."""
@@ -75,6 +80,8 @@ class RequestEnvelope:
                 status = message["status"]
                 header = (b"x-request-id", request_id.encode("latin-1"))
                 message["headers"] = [*message["headers"], header]
+                if self._is_leaving():
+                    message["headers"].append((b"connection", b"close"))
             await send(message)
 
         try:

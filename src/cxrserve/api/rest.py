@@ -60,7 +60,7 @@ def create_app(runtime: Runtime) -> FastAPI:
     )
     plane = app.state.plane = Plane(runtime, telemetry)
     app.state.runtime, app.state.telemetry, app.state.admission = runtime, telemetry, admission
-    _handle_errors(app, telemetry)
+    _handle_errors(app, runtime, telemetry)
 
     @app.post(
         "/v1/predict",
@@ -169,7 +169,7 @@ def _allowed_methods(app: FastAPI, request: Request) -> str:
     return ", ".join(sorted(methods))
 
 
-def _handle_errors(app: FastAPI, telemetry: Telemetry) -> None:
+def _handle_errors(app: FastAPI, runtime: Runtime, telemetry: Telemetry) -> None:
     @app.exception_handler(CxrError)
     async def known(request: Request, error: CxrError) -> Response:
         telemetry.refused(error)
@@ -195,4 +195,4 @@ def _handle_errors(app: FastAPI, telemetry: Telemetry) -> None:
         document = problems.http_problem(error.status_code, str(error.detail), request.state.id)
         return problem_response(document, headers)
 
-    app.add_middleware(RequestEnvelope, telemetry=telemetry)
+    app.add_middleware(RequestEnvelope, telemetry=telemetry, is_leaving=lambda: runtime.is_leaving)

@@ -12,8 +12,11 @@ from cxrserve.errors import BrokenPackage, CxrError, ModelNotFound
 from cxrserve.models.manifest import Manifest
 from cxrserve.models.package import MANIFEST, ModelPackage, read_package
 from cxrserve.models.preprocess import preprocessing_digest
+from cxrserve.models.rollout import Rollout
 
 _log = logging.getLogger(__name__)
+
+_NEWEST = Rollout()
 
 EngineLoader = Callable[[ModelPackage], Engine]
 
@@ -54,17 +57,29 @@ class ModelRepository:
     """What a folder of packages holds: `NAME/model.yaml`, or `NAME/VERSION/model.yaml` for several.
 
     A broken package is named in `left_out`; the rest are served.
+
+    Args:
+        rollout: which version answers who names none.
     """
 
-    def __init__(self, models: list[LoadedModel], left_out: list[LeftOut]) -> None:
+    def __init__(
+        self, models: list[LoadedModel], left_out: list[LeftOut], rollout: Rollout = _NEWEST
+    ) -> None:
+        self.rollout = rollout
         self._models: dict[str, list[LoadedModel]] = {}
         for model in models:
             self.add(model)
         self.left_out = tuple(left_out)
 
     @classmethod
-    def load(cls, folder: Path, load_engine: EngineLoader) -> ModelRepository:
-        """Load every package below `folder` except gates, which are not asked by name."""
+    def load(
+        cls, folder: Path, load_engine: EngineLoader, rollout: Rollout = _NEWEST
+    ) -> ModelRepository:
+        """Load every package below `folder` except gates, which are not asked by name.
+
+        Raises:
+            BrokenPackage: a version that `rollout` names could not be loaded.
+        """
         models: list[LoadedModel] = []
         left_out: list[LeftOut] = []
         seen: set[tuple[str, str]] = set()
@@ -82,7 +97,9 @@ class ModelRepository:
                 name = str(place.relative_to(folder))
                 _log.error("model package left out: %s: %s", name, error.detail)
                 left_out.append(LeftOut(name, error.detail))
-        return cls(models, left_out)
+        repository = cls(models, left_out, rollout)
+        repository._check_rollout()
+        return repository
 
     def add(self, model: LoadedModel) -> LoadedModel | None:
         """Serve a model from now on; what it takes the place of: the same name and version."""
@@ -120,20 +137,61 @@ class ModelRepository:
         for name in sorted(self._models):
             yield from self._models[name]
 
+    def __contains__(self, model: LoadedModel) -> bool:
+        """It is loaded now."""
+        return any(one is model for one in self._models.get(model.manifest.name, ()))
+
     def names(self) -> tuple[str, ...]:
         """Names of the loaded models, sorted."""
         return tuple(sorted(self._models))
 
+    def chosen(self, name: str, key: bytes) -> LoadedModel:
+        """As `get`, but for a canary's share of the keys: that version.
+
+        Raises:
+            ModelNotFound: it is not loaded.
+        """
+        if "@" not in name:
+            version = self.rollout.canary(name, key)
+            for model in self._models.get(name, ()):
+                if model.manifest.version == version:
+                    return model
+        return self.get(name)
+
+    def shadow_of(self, model: LoadedModel, key: bytes) -> LoadedModel | None:
+        """The version to be asked as well as this one, if there is one for this key."""
+        version = self.rollout.shadow(model.manifest.name, key)
+        for other in self._models.get(model.manifest.name, ()):
+            if other is not model and other.manifest.version == version:
+                return other
+        return None
+
+    def share_of(self, model: LoadedModel) -> float:
+        """Share of the questions without a version that a version answers."""
+        name, version = model.manifest.name, model.manifest.version
+        rule = self.rollout.canaries.get(name)
+        loaded = {one.manifest.version for one in self._models.get(name, ())}
+        canary_share = rule.share if rule is not None and rule.version in loaded else 0.0
+        share = 1 - canary_share if self.get(name) is model else 0.0
+        if rule is not None and rule.version == version:
+            share += canary_share
+        return share
+
     def get(self, name: str, version: str | None = None) -> LoadedModel:
-        """The newest version of a model, or the one asked for; `name@version` works as well.
+        """The version that answers, or the one asked for; `name@version` works as well.
+
+        Of several the pinned one answers, else the newest that is no canary and no shadow.
 
         Raises:
             ModelNotFound: it is not loaded.
         """
         name, _, in_name = name.partition("@")
         version = version or in_name or None
-        for model in self._models.get(name, ()):
-            if version is None or model.manifest.version == version:
+        versions = self._models.get(name, [])
+        if version is None and versions:
+            return self._answering(name, versions)
+        for model in versions:
+            if model.manifest.version == version:
                 return model
         wanted = name if version is None else f"{name} {version}"
         raise ModelNotFound(
@@ -141,6 +199,27 @@ class ModelRepository:
             advice="GET /v1/models lists what is",
             loaded=[model.full_name for model in self],
         )
+
+    def _answering(self, name: str, versions: list[LoadedModel]) -> LoadedModel:
+        pinned = self.rollout.pinned.get(name)
+        for model in versions:
+            if model.manifest.version == pinned:
+                return model
+        for model in versions:
+            if not self.rollout.is_held_back(name, model.manifest.version):
+                return model
+        return versions[0]
+
+    def _check_rollout(self) -> None:
+        for name, version in self.rollout.named():
+            try:
+                self.get(name, version)
+            except ModelNotFound as error:
+                raise BrokenPackage(
+                    f"{name}@{version}, which a setting names, is not loaded",
+                    advice="set CXRSERVE_PINNED, CXRSERVE_CANARY and CXRSERVE_SHADOW to what "
+                    "is in the models folder",
+                ) from error
 
     def close(self) -> None:
         """Free all engines."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cxrserve.batching.batcher import digest_of
 from cxrserve.batching.line import Priority
 from cxrserve.batching.model_queue import Inference
 from cxrserve.engines.engine import Masks, Outputs
@@ -56,7 +57,7 @@ async def infer(
         ModelNotFound, BadTensor: it does not fit what is loaded here.
         CxrError: as `Predictor.predict`; the first image that cannot be read fails the request.
     """
-    model = model_of(predictor.repository, request.model, request.version)
+    model = model_of(predictor.repository, request.model, request.version, _key_of(request))
     asked = _asked_outputs(model, request)
     given = _the_input(model, request)
     question = _question(model, request.parameters, caller)
@@ -94,8 +95,13 @@ def priority_of(parameters: Parameters) -> Priority:
     return _PRIORITIES.get(whole(parameters, "priority"), Priority.ROUTINE)
 
 
-def model_of(repository: ModelRepository, name: str, version: str = "") -> LoadedModel:
+def model_of(
+    repository: ModelRepository, name: str, version: str = "", key: bytes = b""
+) -> LoadedModel:
     """The model of this name, and of this version if one is said: the package's, or the wire's.
+
+    Args:
+        key: of what is asked about; it says whether a canary answers.
 
     Raises:
         ModelNotFound: it is not loaded, in the words that Triton's clients look for.
@@ -105,12 +111,20 @@ def model_of(repository: ModelRepository, name: str, version: str = "") -> Loade
         if version and manifest.name == name and wire_version(manifest.version) == version:
             return model
     try:
-        return repository.get(name, version or None)
+        return repository.get(name, version) if version else repository.chosen(name, key)
     except ModelNotFound as error:
         wanted = f"'{name[:_SHOWN]}'" + (f" version {version[:_SHOWN]}" if version else "")
         raise ModelNotFound(
             f"Request for unknown model: {wanted} is not found", advice=error.advice
         ) from None
+
+
+def _key_of(request: InferRequest) -> bytes:
+    """Of its first image: the same as over other protocols where that is a file."""
+    given = next((one.data for one in request.inputs), None)
+    if isinstance(given, np.ndarray):
+        return digest_of("", np.ascontiguousarray(given).data.cast("B"))
+    return digest_of("", given[0]) if given else b""
 
 
 async def _of_files(

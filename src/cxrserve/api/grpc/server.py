@@ -87,9 +87,13 @@ class GrpcServer:
         """Models are loaded: health says so."""
         await self._say(HealthCheckResponse.SERVING)
 
+    async def leave(self) -> None:
+        """Health says no from now on; calls are answered."""
+        await self._health.enter_graceful_shutdown()
+
     async def stop(self, grace_s: float) -> None:
         """Take no new call; return when those in flight are answered, or after `grace_s`."""
-        await self._health.enter_graceful_shutdown()
+        await self.leave()
         await self._server.stop(grace_s)
 
     async def _say(self, status: HealthCheckResponse.ServingStatus.ValueType) -> None:
