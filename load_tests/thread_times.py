@@ -42,7 +42,8 @@ class Times:
     idle_ms: float
 
 
-async def _round(stand: Stand, name: str, *, clients: int, seconds: float) -> Times:
+async def a_round(stand: Stand, name: str, *, clients: int, seconds: float) -> Times:
+    """Start a server, load it, and end it again."""
     async with stand.asked(SERVERS[name], slo_ms=_NEVER_MS) as session:
         await session.warm_up(seconds=_WARM_UP_S)
         before, own, began = _of_threads(session.process), time.process_time(), time.monotonic()
@@ -80,7 +81,7 @@ async def _measured(asked: argparse.Namespace) -> dict[str, list[Times]]:
         stand = Stand(subject, Pinning.of(Cores.ALL), lambda _: None, tolerance=0.01)
         for number in range(asked.rounds):
             for name in names[:: -1 if number % 2 else 1]:
-                times = await _round(stand, name, clients=asked.clients, seconds=asked.seconds)
+                times = await a_round(stand, name, clients=asked.clients, seconds=asked.seconds)
                 found[name].append(times)
     return found
 

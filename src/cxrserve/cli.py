@@ -54,6 +54,8 @@ _err = Console(stderr=True)
 
 # More files than these show a progress bar.
 _FEW_FILES = 3
+# Of BentoML: what goes before its configuration file.
+_OVERRIDES = "BENTOML_CONFIG_OVERRIDES"
 
 
 @app.command()
@@ -75,11 +77,21 @@ def serve() -> None:
         raise typer.Exit(2)
     environment = {**os.environ, "BENTOML_DO_NOT_TRACK": "True"}
     environment.setdefault("CXRSERVE_MODELS_DIR", str(settings.models_dir.resolve()))
+    _keep_one_worker(environment)
     command = [sys.executable, "-m", "bentoml", "serve", "service:CxrServe"]
     command += ["--working-dir", str(folder)]
     command += ["--host", settings.host, "--port", str(settings.http_port)]
     command += ["--timeout-graceful-shutdown", str(settings.shutdown_grace_s)]
     os.execve(sys.executable, command, environment)  # noqa: S606 - our own interpreter
+
+
+def _keep_one_worker(environment: dict[str, str]) -> None:
+    """Whatever BentoML is configured to: several would split the queue, and the metrics."""
+    if not any(name.startswith("BENTOML_CONFIG") for name in environment):
+        return
+    overrides = json.loads(environment.get(_OVERRIDES) or "{}")
+    overrides.setdefault("services", {}).setdefault("cxrserve", {})["workers"] = 1
+    environment[_OVERRIDES] = json.dumps(overrides)
 
 
 def _is_free(host: str, port: int) -> bool:

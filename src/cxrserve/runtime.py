@@ -23,6 +23,7 @@ from cxrserve.errors import BrokenPackage, CxrError, NotReady
 from cxrserve.models.package import ModelPackage
 from cxrserve.models.repository import LoadedModel, ModelRepository, loaded, packages_named
 from cxrserve.observability.batch_metrics import batch_families
+from cxrserve.observability.gpu_metrics import gpu_families, nvml
 from cxrserve.observability.model_metrics import Served, model_families
 from cxrserve.observability.rollout_metrics import rollout_families
 from cxrserve.observability.scaling_metrics import Scaling, scaling_families
@@ -64,6 +65,7 @@ class Runtime:
         self._sandbox: DicomSandbox | None = None
         self.batcher: Batcher | None = None
         self.cluster: Cluster | None = None
+        self._nvml = nvml()
         self._why_not_ready = "the service is starting"
         self.is_leaving = False
         # One at a time: each measures, and holds a network until it is served.
@@ -106,6 +108,10 @@ class Runtime:
             raise NotReady(self._why_not_ready, advice="ask again in a few seconds")
         return self._sandbox
 
+    def loaded(self) -> list[LoadedModel]:
+        """The models that are loaded; empty until ready."""
+        return [] if self._predictor is None else list(self._predictor.repository)
+
     def served(self) -> list[Served]:
         """Each model with its queues; empty until ready."""
         if self._predictor is None or self.batcher is None:
@@ -124,6 +130,7 @@ class Runtime:
         yield from batch_families(served, self.batcher)
         yield from scaling_families(self.scaling())
         yield from triton_families(self.cluster)
+        yield from gpu_families(self._nvml)
         if self._predictor is not None:
             predictor = self._predictor
             yield from rollout_families(predictor.repository, predictor.shadows.comparisons)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import grpc
 import httpx
+import psutil
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
@@ -23,8 +24,12 @@ _DELAY_S = 3.0
 @pytest.fixture
 def leaving(tmp_path: Path) -> Iterator[Server]:
     """A service that is told to end, and goes on for a while."""
+    # Several workers are configured, and there is one: several would split queue and metrics.
+    configuration = tmp_path / "bentoml.yaml"
+    configuration.write_text("services:\n  cxrserve:\n    workers: 2\n")
     running = start_server(
         tmp_path / "service.log",
+        BENTOML_CONFIG=str(configuration),
         CXRSERVE_SHUTDOWN_DELAY_S=str(_DELAY_S),
         CXRSERVE_LOG_FORMAT="json",
     )
@@ -36,6 +41,9 @@ def test_it_is_not_ready_and_still_answers_while_balancers_learn_of_it(
     leaving: Server, tmp_path: Path
 ) -> None:
     film = phantom_bytes(".jpg", tmp_path)
+    family = psutil.Process(leaving.process.pid).children(recursive=True)
+    workers = [one for one in family if "_bentoml_impl.worker.service" in one.cmdline()]
+    assert len(workers) == 1
     with grpc.insecure_channel(leaving.grpc) as channel, leaving.client() as client:
         health = health_pb2_grpc.HealthStub(channel)
         before = client.post("/v1/predict?force=true", content=film)

@@ -177,12 +177,19 @@ async def test_a_caller_who_went_is_counted_so(serving_both: ServingBoth, tmp_pa
         await asyncio.sleep(0.1)
         radiology = radiology_pb2_grpc.RadiologyStub(channel)  # type: ignore[no-untyped-call]
         call = radiology.Predict(pb.PredictRequest(image=large))
-        await asyncio.sleep(0.1)
+        for _ in range(1000):
+            if service.app.state.admission.requests > len(ahead):
+                break
+            await asyncio.sleep(0.01)
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call
         await asyncio.gather(*ahead)
-        text = await told(service.http)
+        for _ in range(100):
+            text = await told(service.http)
+            if total(text, _NAME) > len(ahead):
+                break
+            await asyncio.sleep(0.02)
     assert total(text, _NAME, protocol="grpc", outcome="abandoned") == 1
 
 
@@ -223,3 +230,19 @@ async def test_lines_of_json_say_what_happened_and_nothing_more(
     assert refused["outcome"] == "unsupported_media_type"
     assert "trace_id" not in refused
     assert "DOE" not in json.dumps(list(lines.values()))
+
+
+async def test_what_models_find_is_counted(serving: Serving, tmp_path: Path) -> None:
+    write_tiny_package(tmp_path / "models" / "tiny")
+    positive = []
+    async with serving() as client:
+        for shade in range(0, 250, 25):
+            reply = await client.post(
+                "/v1/predict", content=png(np.full((64, 64), shade, np.uint8))
+            )
+            positive.append(reply.json()["results"][0]["findings"][1]["positive"])
+        text = await told(client)
+    of = {"model": "tiny@1.0.0", "label": "pneumonia"}
+    assert total(text, "cxrserve_finding_probability_count", **of) == len(positive)
+    assert total(text, "cxrserve_findings_total", positive="true", **of) == sum(positive)
+    assert total(text, "cxrserve_findings_total", positive="false", **of) == positive.count(False)

@@ -195,4 +195,4 @@ async def test_a_version_that_is_not_there_is_said_at_the_start(
 
 def test_a_setting_that_cannot_be_read_is_named() -> None:
     with pytest.raises(ValidationError, match="must be NAME@VERSION=SHARE%"):
-        Settings(canary="tiny")  # type: ignore[arg-type]
+        Settings(canary="tiny")

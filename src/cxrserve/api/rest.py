@@ -22,6 +22,7 @@ from cxrserve.api.oip_http import routes as oip_http
 from cxrserve.batching.admission import Admission
 from cxrserve.errors import CxrError, UnknownOption
 from cxrserve.model_listing import ModelDetail, ModelList
+from cxrserve.observability.drift import FindingStatistics
 from cxrserve.observability.telemetry import Telemetry
 from cxrserve.observability.tracing import Tracing
 from cxrserve.oip.plane import Plane
@@ -50,7 +51,7 @@ def create_app(runtime: Runtime) -> FastAPI:
         openapi_url="/openapi.json",
     )
     api_docs.mount(app)
-    telemetry = Telemetry(_tracing(runtime.settings))
+    telemetry = Telemetry(FindingStatistics(runtime.loaded), _tracing(runtime.settings))
     metrics = telemetry.metrics
     metrics.collect(runtime.families)
     admission = Admission(

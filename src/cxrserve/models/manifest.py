@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
@@ -10,6 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
 Version = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+){0,2}$")]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+# Sums of shares that were rounded to six digits differ from 1 by less.
+_ROUNDED = 1e-4
 
 
 class _Part(BaseModel):
@@ -100,6 +105,46 @@ class Metric(_Part):
     operating_point: str | None = None
 
 
+class ReferenceLabel(_Part):
+    """How the calibrated probabilities of one label lie on the reference's films.
+
+    `shares` are of the films in each bin of the population stability index. `edges` part the bins:
+    the first lies below the first edge, and a probability that equals an edge lies above it.
+    `tenths` are the shares up to and including 0.1, 0.2 … 1. `positive_rate` is at the default
+    operating point; null for a label without a threshold there.
+    """
+
+    edges: tuple[Share, ...]
+    shares: Annotated[tuple[Annotated[float, Field(gt=0, le=1)], ...], Field(max_length=100)]
+    tenths: Annotated[tuple[Share, ...], Field(min_length=10, max_length=10)]
+    positive_rate: Share | None
+    mean: Share
+
+    @model_validator(mode="after")
+    def _is_a_distribution(self) -> ReferenceLabel:
+        if any(upper <= lower for lower, upper in pairwise(self.edges)):
+            raise ValueError(f"edges do not rise: {self.edges}")
+        if len(self.shares) != len(self.edges) + 1:
+            raise ValueError(f"{len(self.edges)} edges part {len(self.edges) + 1} bins")
+        for name, shares in (("shares", self.shares), ("tenths", self.tenths)):
+            if abs(sum(shares) - 1) > _ROUNDED:
+                raise ValueError(f"{name} sum up to {sum(shares):.6g}, not 1")
+        return self
+
+
+class Reference(_Part):
+    """What the probabilities of a classifier look like where nothing has drifted.
+
+    `films`: `val`, those of the training data that training held out; `own`, those of the place
+    that serves the model. `images` were read, as serving reads them; labels that nothing trained
+    are left out.
+    """
+
+    films: Literal["val", "own"]
+    images: Annotated[int, Field(ge=1)]
+    labels: Annotated[dict[str, ReferenceLabel], Field(min_length=1)]
+
+
 class Provenance(_Part):
     """What made the network: data, recipe and code, by digest where there is a file."""
 
@@ -135,6 +180,7 @@ class Manifest(_Part):
     graphs: Annotated[tuple[Graph, ...], Field(min_length=1)]
     files: dict[str, Sha256] = Field(default_factory=dict)
     metrics: tuple[Metric, ...] = ()
+    reference: Reference | None = None
     provenance: Provenance
     licence: str
     intended_use: str
@@ -157,6 +203,8 @@ class Manifest(_Part):
         for line in (self.calibration.scales, self.calibration.offsets):
             if len(line) != (len(names) if self.calibration.method == "platt" else 0):
                 raise ValueError("calibration needs a scale and an offset a label, or neither")
+        if self.reference is not None and (unknown := set(self.reference.labels) - set(names)):
+            raise ValueError(f"the reference names unknown labels {sorted(unknown)}")
         default = self.default_operating_point
         if default is not None and default not in self.operating_points:
             raise ValueError(

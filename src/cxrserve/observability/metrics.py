@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 from prometheus_client import (
     CollectorRegistry,
@@ -29,6 +30,8 @@ from cxrserve.observability.record import ABANDONED, ANSWERED, Record
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
+Kind = TypeVar("Kind", Counter, Histogram)
+
 _BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 
 
@@ -37,6 +40,7 @@ class Metrics:
 
     def __init__(self) -> None:
         registry = self._registry = CollectorRegistry()
+        self._children: dict[tuple[Counter | Histogram, tuple[str, ...]], Counter | Histogram] = {}
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=registry)
         self._served = Histogram(
@@ -95,11 +99,11 @@ class Metrics:
 
     def served(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count one HTTP request; `route` is a template, `status` 0 if the caller had gone."""
-        self._served.labels(method, route, str(status)).observe(seconds)
+        self._of(self._served, (method, route, str(status))).observe(seconds)
 
     def called(self, method: str, code: str, seconds: float) -> None:
         """Count one gRPC call; `method` is one that is served."""
-        self._called.labels(method, code).observe(seconds)
+        self._of(self._called, (method, code)).observe(seconds)
 
     def exposition(self, accept: str = "") -> tuple[bytes, str]:
         """All metrics, as `Accept` asks: Prometheus' text or OpenMetrics; and the media type."""
@@ -110,17 +114,24 @@ class Metrics:
         """Count a question that has ended; of an answered one, its times."""
         who = (record.protocol, record.priority, record.model, record.engine)
         outcome = record.outcome or ABANDONED
-        self._requests.labels(*who, outcome).inc()
+        self._of(self._requests, (*who, outcome)).inc()
         if outcome != ANSWERED:
             return
         # An example of each bucket, to be looked up where traces are kept.
         exemplar = {"trace_id": record.trace_id} if record.trace_id else None
-        self._seconds.labels(*who).observe(record.seconds, exemplar)
+        self._of(self._seconds, who).observe(record.seconds, exemplar)
         protocol, priority = record.protocol, record.priority
         for stage in record.stages:
-            self._stages.labels(stage.name, protocol, priority, stage.model, stage.engine).observe(
-                stage.seconds, exemplar
-            )
+            of = (stage.name, protocol, priority, stage.model, stage.engine)
+            self._of(self._stages, of).observe(stage.seconds, exemplar)
+
+    def _of(self, metric: Kind, labels: tuple[str, ...]) -> Kind:
+        """`metric.labels(...)`, which takes as long as counting does, only once."""
+        key = (metric, labels)
+        child = self._children.get(key)
+        if child is None:
+            child = self._children[key] = metric.labels(*labels)
+        return child  # type: ignore[return-value]
 
     def saw(self, image: ImageSeen) -> None:
         """Count an image that was read, and what was remarked of it."""
@@ -150,4 +161,3 @@ class _Families(Collector):
 
     def describe(self) -> Iterable[Metric]:
         return ()  # nothing is there to be read before the service has started
-

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from cxrserve.batching.line import Priority
 
@@ -46,8 +46,7 @@ class TraceParent:
         return cls(trace_id, span_id, bool(flags & 1)) if trace_id and span_id else None
 
 
-@dataclass(frozen=True, slots=True)
-class Stage:
+class Stage(NamedTuple):
     """One step of an answer: when it began and how long it took, in seconds of the record's clock.
 
     `model` and `engine` where the step was one model's; `batch`: with how many images it ran.

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from cxrserve.answer import Answer, Explanation, ImageSeen
 from cxrserve.errors import CxrError
+from cxrserve.observability.drift import FindingStatistics
 from cxrserve.observability.metrics import Metrics
 from cxrserve.observability.record import ABANDONED, ANSWERED, Record, current
 from cxrserve.observability.tracing import Tracing
@@ -16,11 +17,16 @@ class Telemetry:
     """Shared by all protocols.
 
     Args:
+        findings: counts what models find; None: nobody does.
         tracing: where spans go; None: nowhere.
     """
 
-    def __init__(self, tracing: Tracing | None = None) -> None:
-        self.metrics, self._tracing = Metrics(), tracing
+    def __init__(
+        self, findings: FindingStatistics | None = None, tracing: Tracing | None = None
+    ) -> None:
+        self.metrics, self._findings, self._tracing = Metrics(), findings, tracing
+        if findings is not None:
+            self.metrics.collect(findings.families)
 
     @contextmanager
     def question(self, record: Record) -> Iterator[None]:
@@ -44,6 +50,8 @@ class Telemetry:
     def answered(self, answer: Answer | Explanation) -> None:
         """The question that is being worked on has its answer."""
         self.metrics.saw(answer.image)
+        if self._findings is not None and isinstance(answer, Answer):
+            self._findings.observed(answer.results, answer.image)
 
     def saw(self, image: ImageSeen) -> None:
         """An image was read whose answer is given as tensors."""
