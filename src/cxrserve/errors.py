@@ -21,7 +21,7 @@ CxrError
 ├── BrokenPackage              a model package that cannot be trusted or run
 ├── EngineFailure              the network ran and failed
 │   └── EngineUnavailable      what runs it elsewhere is gone, slow or wrong
-├── UnusableData, UnusableRecipe   training only, in `training/`
+├── UnusableData, UnusableRecipe, NoReference   training only, in `training/`
 └── NotExportable              `cxrserve export triton` only, in `triton_export/`
 """
 

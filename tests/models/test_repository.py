@@ -18,6 +18,13 @@ def load(folder: Path) -> ModelRepository:
     return ModelRepository.load(folder, load_onnx_cpu)
 
 
+def reference(*, label: str = "pneumonia", **changes: Any) -> dict[str, Any]:
+    """A reference of one label, with `changes` in it."""
+    bins = {"edges": [0.3, 0.7], "shares": [0.3, 0.4, 0.3], "tenths": [0.1] * 10}
+    said = {**bins, "positive_rate": 0.5, "mean": 0.5, **changes}
+    return {"films": "val", "images": 100, "labels": {label: said}}
+
+
 def test_an_altered_graph_is_refused(tmp_path: Path) -> None:
     package = write_tiny_package(tmp_path / "tiny")
     graph = bytearray((package / "model.onnx").read_bytes())
@@ -57,6 +64,12 @@ def test_the_digest_changes_with_any_file(tmp_path: Path) -> None:
         ({"version": "newest"}, "version"),
         ({"pickle": "model.pkl"}, "pickle"),
         ({"labels": [{"name": "a"}, {"name": "a"}]}, "repeat"),
+        ({"reference": reference(label="nosuch")}, "reference names unknown labels"),
+        ({"reference": reference(edges=[0.7, 0.3])}, "edges do not rise"),
+        ({"reference": reference(edges=[0.5])}, "1 edges part 2 bins"),
+        ({"reference": reference(shares=[0.5, 0.2, 0.2])}, "shares sum up to 0.9"),
+        ({"reference": reference(shares=[1.0, 0.0, 0.0])}, "greater than 0"),
+        ({"reference": reference(tenths=[0.2] * 10)}, "tenths sum up to 2"),
     ],
 )
 def test_a_manifest_that_contradicts_itself_is_named(
@@ -64,6 +77,13 @@ def test_a_manifest_that_contradicts_itself_is_named(
 ) -> None:
     with pytest.raises(BrokenPackage, match=fault):
         read_package(write_tiny_package(tmp_path / "tiny", **change))
+
+
+def test_a_package_may_have_a_reference_or_none(tmp_path: Path) -> None:
+    package = read_package(write_tiny_package(tmp_path / "with", reference=reference()))
+    assert package.manifest.reference is not None
+    assert package.manifest.reference.labels["pneumonia"].shares == (0.3, 0.4, 0.3)
+    assert read_package(write_tiny_package(tmp_path / "old")).manifest.reference is None
 
 
 def test_broken_packages_are_named_and_the_rest_is_served(tmp_path: Path) -> None:

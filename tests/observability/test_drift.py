@@ -33,7 +33,7 @@ from cxrserve.observability.drift import (
 )
 from cxrserve.training.reference import edges_of
 from tests.exposition import samples, total
-from tests.tiny_package import write_tiny_package
+from tests.tiny_package import write_tiny_package, write_tiny_segmentation
 
 MODELS = Path(__file__).resolve().parents[2] / "models"
 ALARM = 0.25
@@ -199,11 +199,14 @@ def test_what_shows_no_patients_chest_is_not_counted(model: LoadedModel, image: 
 def test_masks_and_untrained_labels_have_no_probability(tmp_path: Path) -> None:
     labels = [{"name": "pneumonia"}, {"name": "edema", "trained": False}]
     model = tiny(tmp_path / "tiny", labels=labels)
-    statistics = FindingStatistics(lambda: [model])
-    statistics.observed(answer(model, pneumonia=0.7, edema=None), PATIENT)
-    statistics.observed(answer(model), PATIENT)
-    assert {one.labels["label"] for one in samples(scraped(statistics))} == {"pneumonia"}
-    model.engine.close()
+    lungs = loaded(read_package(write_tiny_segmentation(tmp_path / "lungs")), load_onnx_cpu)
+    statistics = FindingStatistics(lambda: [model, lungs])
+    statistics.observed(answer(model, pneumonia=0.7, edema=None) + answer(lungs), PATIENT)
+    assert {(one.labels["model"], one.labels["label"]) for one in samples(scraped(statistics))} == {
+        ("tiny@1.0.0", "pneumonia")
+    }
+    for one in (model, lungs):
+        one.engine.close()
 
 
 # Drift

@@ -18,8 +18,9 @@ from pydantic import ValidationError
 from typer.testing import CliRunner
 
 from cxrserve.errors import BrokenPackage
+from cxrserve.findings.interpret import probabilities
 from cxrserve.models.manifest import Manifest
-from cxrserve.training import commands
+from cxrserve.training import command_line, commands
 from cxrserve.training import train as training
 from cxrserve.training.datasets import UnusableData, load_examples
 from cxrserve.training.evaluate import evaluate
@@ -107,6 +108,22 @@ def test_adults_of_another_source_are_counted(made: Made) -> None:
     assert 0 <= elsewhere.interval.value <= 1
 
 
+def test_the_package_says_how_its_probabilities_lie_on_the_films_held_out(
+    made: Made, small_recipe: Recipe, session: onnxruntime.InferenceSession
+) -> None:
+    reference = made.manifest.reference
+    assert reference is not None
+    assert (reference.films, reference.images) == ("val", 32)
+    films = load_examples(made.data, small_recipe, "val").pixels[:, None]
+    (logits,) = session.run(["logits"], {"pixels": films})
+    ill = probabilities(logits, "softmax", made.manifest.calibration)[:, 1]
+    said = reference.labels["pneumonia"]
+    assert said.mean == pytest.approx(ill.mean(), abs=1e-5)
+    threshold = made.manifest.operating_points["balanced"]["pneumonia"]
+    assert said.positive_rate == pytest.approx((ill >= threshold).mean(), abs=1 / 32)
+    assert said.shares == (1.0,), "32 films are too few for two bins"
+
+
 def test_a_graph_of_another_network_is_refused(made: Made, small_recipe: Recipe) -> None:
     images = np.full((2, 1, 64, 64), 90, np.uint8)
     network = trained_classifier(small_recipe, run=made.run)
@@ -176,7 +193,7 @@ def test_without_the_extra_the_command_says_what_to_install(
 ) -> None:
     app = typer.Typer()
     commands.register(app)
-    monkeypatch.setattr(commands, "find_spec", lambda name: None if name == "torch" else name)
+    monkeypatch.setattr(command_line, "find_spec", lambda name: None if name == "torch" else name)
     done = CliRunner().invoke(app, ["train", "--recipe", "x", "--data", "nowhere"])
     assert done.exit_code == 1
     assert "cxrserve[train]" in done.stderr

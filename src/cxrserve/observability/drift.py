@@ -44,7 +44,7 @@ class FindingStatistics:
         if not is_counted(image):
             return
         for result in results:
-            findings = self._of(result.model)
+            findings = self._of(result.model) if result.findings else None
             if findings is None:
                 continue
             for found in result.findings:

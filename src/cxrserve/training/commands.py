@@ -1,32 +1,17 @@
-"""`cxrserve train`, `evaluate`, `select`, `export`, `sheet`: torch is imported when one runs."""
+"""`cxrserve train`, `evaluate`, `select`, `export` …: torch is imported when one runs."""
 
 # ruff: noqa: PLC0415 - a late import is what keeps torch out of every other command
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.logging import RichHandler
 
-from cxrserve.errors import CxrError
+from cxrserve.training import reference_commands
+from cxrserve.training.command_line import DATA, RECIPE, Data, RecipeName, trainer
 
-_NEEDED = ("torch", "h5py", "sklearn", "matplotlib", "onnx", "onnxscript")
-
-_RECIPE = typer.Option(
-    "--recipe", help="Name of a recipe of the package, or a path to a .yaml file."
-)
-_DATA = typer.Option(
-    "--data", envvar="CXRSERVE_DATA_DIR", help="Folder with manifest.csv and the images."
-)
-RecipeName = Annotated[str, _RECIPE]
-Data = Annotated[Path, _DATA]
 Run = Annotated[
     Path | None, typer.Option("--out", help="Folder of the run; default: runs/<recipe's name>.")
 ]
@@ -36,12 +21,13 @@ export_app = typer.Typer(invoke_without_command=True)
 
 
 def register(app: typer.Typer) -> None:
-    """Add `train`, `evaluate`, `select`, `export` and `sheet` to the command."""
+    """Add `train`, `evaluate`, `select`, `export`, `sheet`, `reference` and `drift`."""
     app.command("train")(_train)
     app.command("evaluate")(_evaluate)
     app.command("select")(_select)
     app.add_typer(export_app, name="export")
     app.command("sheet")(_sheet)
+    reference_commands.register(app)
 
 
 def _train(
@@ -51,7 +37,7 @@ def _train(
     resume: Annotated[bool, typer.Option(help="Go on where a stopped run was.")] = True,
 ) -> None:
     """Train the network of a recipe."""
-    with _trainer():
+    with trainer():
         from cxrserve.training.recipe import read_recipe
         from cxrserve.training.train import train
 
@@ -62,7 +48,7 @@ def _train(
 
 def _evaluate(recipe: RecipeName, data: Data, out: Run = None) -> None:
     """Calibrate and measure a trained network on the test split."""
-    with _trainer():
+    with trainer():
         from cxrserve.training.evaluate import evaluate
         from cxrserve.training.recipe import read_recipe
 
@@ -79,8 +65,8 @@ def _evaluate(recipe: RecipeName, data: Data, out: Run = None) -> None:
 @export_app.callback()
 def _export(  # noqa: PLR0917 - typer's options
     context: typer.Context,
-    recipe: Annotated[str | None, _RECIPE] = None,
-    data: Annotated[Path | None, _DATA] = None,
+    recipe: Annotated[str | None, RECIPE] = None,
+    data: Annotated[Path | None, DATA] = None,
     out: Run = None,
     package: Annotated[
         Path | None, typer.Option(help="Folder to write; default: models/<recipe's name>.")
@@ -96,7 +82,7 @@ def _export(  # noqa: PLR0917 - typer's options
     if recipe is None or data is None:
         missing = "--recipe" if recipe is None else "--data"
         raise typer.BadParameter("it must be given", param_hint=missing)
-    with _trainer():
+    with trainer():
         from cxrserve.training.export import export
         from cxrserve.training.recipe import read_recipe
 
@@ -123,7 +109,7 @@ def _select(
     ] = None,
 ) -> None:
     """Choose the best of several trained networks, and write its package."""
-    with _trainer():
+    with trainer():
         from cxrserve.training.select import read_selection, select
 
         read = read_selection(selection)
@@ -145,7 +131,7 @@ def _sheet(
     ] = Path("runs/sheets"),
 ) -> None:
     """Draw for each finding three true positives and a false one, with their maps."""
-    with _trainer():
+    with trainer():
         from cxrserve.models.package import read_package
         from cxrserve.training.recipe import read_recipe
         from cxrserve.training.sheet import draw_sheet
@@ -155,26 +141,3 @@ def _sheet(
 
 def _run(out: Path | None, name: str) -> Path:
     return out or Path("runs") / name
-
-
-@contextmanager
-def _trainer() -> Iterator[None]:
-    """Say what is missing, log to the terminal, and end a named error with its advice."""
-    missing = [name for name in _NEEDED if find_spec(name) is None]
-    if missing:
-        typer.echo(
-            f"training needs {', '.join(missing)}: install the extra with "
-            "`pip install 'cxrserve[train]'`",
-            err=True,
-        )
-        raise typer.Exit(1)
-    logging.basicConfig(
-        format="%(message)s",
-        handlers=[RichHandler(console=Console(stderr=True), show_path=False)],
-    )
-    logging.getLogger("cxrserve").setLevel(logging.INFO)
-    try:
-        yield
-    except CxrError as error:
-        typer.echo(f"{error.detail}\n{error.advice}".rstrip(), err=True)
-        raise typer.Exit(1) from error

@@ -110,6 +110,12 @@ def read_films(data: Path) -> tuple[Film, ...]:
     return films
 
 
+def manifest_sha256(data: Path) -> str | None:
+    """Digest of a folder's `manifest.csv`; None where it has a public layout instead."""
+    path = data / "manifest.csv"
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+
+
 def read_manifest(data: Path, *, task: str) -> tuple[Film, ...]:
     """The films of a task, in the manifest's order.
 
@@ -143,20 +149,15 @@ def load_examples(data: Path, recipe: Recipe, split: Split) -> Examples:
         UnusableData: the split is empty, a film has none or several of a multi-class model's
             labels, or lacks the mask that a segmentation model learns from.
     """
-    everything = read_films(data)
-    films: list[Film] = []
-    targets: list[NDArray[np.float32]] = []
-    for source in recipe.sources:
-        for film in _with_validation([film for film in everything if film.task == source.task]):
-            target = _target(film, source, recipe) if film.split == split else None
-            if target is not None:
-                films.append(film)
-                targets.append(target)
-    if not films:
-        raise UnusableData(f"the split {split!r} has no film")
+    films, targets = zip(*_split(data, recipe, split), strict=True)
     return Examples(
-        pixels=load_pixels(data, films, recipe.input), targets=np.stack(targets), films=tuple(films)
+        pixels=load_pixels(data, films, recipe.input), targets=np.stack(targets), films=films
     )
+
+
+def films_of(data: Path, recipe: Recipe, split: Split) -> tuple[Film, ...]:
+    """The films of `load_examples`, without their pixels; raises as it does."""
+    return tuple(film for film, _ in _split(data, recipe, split))
 
 
 def load_pixels(data: Path, films: Sequence[Film], how: Input) -> NDArray[np.uint8]:
@@ -291,6 +292,20 @@ def _with_validation(films: Sequence[Film]) -> Sequence[Film]:
         replace(film, split="val") if film.split == "train" and film.patient in drawn else film
         for film in films
     ]
+
+
+def _split(data: Path, recipe: Recipe, split: Split) -> list[tuple[Film, NDArray[np.float32]]]:
+    """The films of a split with their targets `[K]`."""
+    everything = read_films(data)
+    found = []
+    for source in recipe.sources:
+        for film in _with_validation([film for film in everything if film.task == source.task]):
+            target = _target(film, source, recipe) if film.split == split else None
+            if target is not None:
+                found.append((film, target))
+    if not found:
+        raise UnusableData(f"the split {split!r} has no film")
+    return found
 
 
 def _target(film: Film, source: Source, recipe: Recipe) -> NDArray[np.float32] | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from cxrserve.training.datasets import (
     UnusableData,
     load_examples,
     load_pixels,
+    manifest_sha256,
     read_manifest,
 )
 from cxrserve.training.evaluation import ALL, METRICS, PRECISION, RELIABILITY, ROC, Evaluation
@@ -91,12 +91,9 @@ def _written(
     calibration: Calibration | None = None,
     thresholds: Thresholds | None = None,
 ) -> Evaluation:
-    manifest = data / "manifest.csv"
     evaluation = Evaluation(
         recipe_sha256=recipe.sha256,
-        data_manifest_sha256=hashlib.sha256(manifest.read_bytes()).hexdigest()
-        if manifest.is_file()
-        else None,
+        data_manifest_sha256=manifest_sha256(data),
         calibration=calibration or Calibration(),
         operating_points=thresholds or {},
         films=films,

@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 import cxrserve
@@ -33,6 +32,7 @@ from cxrserve.training.graphs import outputs_of, sha256_of
 from cxrserve.training.networks.build import trained_network
 from cxrserve.training.outline_figures import DICE
 from cxrserve.training.recipe import Recipe
+from cxrserve.training.reference import add_reference, write_manifest
 
 log = logging.getLogger(__name__)
 
@@ -139,11 +139,11 @@ def export(
         for precision in wanted
     )
     manifest = _manifest(recipe, evaluation, package, listed, files=others)
-    (package / "model.yaml").write_text(
-        yaml.safe_dump(manifest.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
-        encoding="utf-8",
-    )
-    return manifest
+    write_manifest(manifest, package)
+    if recipe.task == "segmentation":
+        return manifest
+    films = [data / film.file for film in held_out.films]
+    return add_reference(package, films, films="val").manifest
 
 
 def _made(

@@ -319,3 +319,16 @@ def read_recipe(name: str) -> Recipe:
         return Recipe.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except (ValidationError, yaml.YAMLError) as fault:
         raise UnusableRecipe(f"the recipe {name!r} is wrong: {fault}") from fault
+
+
+def recipe_of(sha256: str | None) -> Recipe:
+    """The recipe of the package's own that has this digest, as packages name theirs.
+
+    Raises:
+        UnusableRecipe: none has it.
+    """
+    for path in RECIPES.glob("*.yaml"):
+        recipe = read_recipe(path.stem)
+        if recipe.sha256 == sha256:
+            return recipe
+    raise UnusableRecipe("no recipe here has this digest", advice="name one with --recipe")
