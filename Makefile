@@ -14,8 +14,10 @@ serve: install
 # one, so that they prove it needs no torch.
 test: install install-dev
 	.ci/debian-packages
-	load_tests/peers/environments triton perf_analyzer || \
-		echo "no Triton, no perf_analyzer: the tests that ask them are skipped" >&2
+	.ci/debian-binaries prometheus haproxy || \
+		echo "no Prometheus, no HAProxy: the tests that run them are skipped" >&2
+	load_tests/peers/environments triton perf_analyzer callers || \
+		echo "no Triton, perf_analyzer or Locust: the tests that ask them are skipped" >&2
 	$(MAKE) page || echo "no ONNX Runtime Web: the tests of reading on the device are skipped" >&2
 	$(MAKE) lint types
 	CXRSERVE_SERVING_PYTHON=$(abspath $(VENV))/bin/python $(DEV)/bin/python -m pytest

@@ -99,7 +99,7 @@ async def test_refusals_count_with_what_was_known_by_then(serving: Serving, tmp_
         await client.post("/v1/predict?deadline_ms=0.001", content=film())
         await client.get("/v1/models/nobody")
         text = await told(client)
-    assert total(text, _NAME, outcome="model_not_found", model="none", class_="none") == 1
+    assert total(text, _NAME, outcome="model_not_found", model="none") == 1
     assert total(text, _NAME, outcome="unknown_option") == 1
     assert total(text, _NAME, outcome="deadline_exceeded", model="tiny@1.0.0") == 1
     assert total(text, _NAME) == 3

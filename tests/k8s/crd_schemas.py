@@ -125,6 +125,25 @@ _SERVICE_MONITOR = _only(
         )
     ),
 )
+_RULE = {
+    "oneOf": [
+        _only(("record", "expr"), record=_TEXT, expr=_TEXT),
+        _only(
+            ("alert", "expr", "labels", "annotations"),
+            alert=_TEXT,
+            expr=_TEXT,
+            **{"for": _PROMETHEUS_DURATION},
+            labels={"type": "object", "additionalProperties": _TEXT},
+            annotations={"type": "object", "additionalProperties": _TEXT},
+        ),
+    ]
+}
+_PROMETHEUS_RULE = _only(
+    ("groups",),
+    groups=_some(
+        _only(("name", "rules"), name=_TEXT, interval=_PROMETHEUS_DURATION, rules=_some(_RULE))
+    ),
+)
 _SCALING_RULES = _only(
     (),
     stabilizationWindowSeconds={"type": "integer", "minimum": 0, "maximum": 3600},
@@ -179,6 +198,7 @@ SCHEMAS: dict[tuple[str, str], Schema] = {
     ("gateway.networking.k8s.io/v1", "HTTPRoute"): _resource(_HTTP_ROUTE),
     ("gateway.networking.k8s.io/v1", "GRPCRoute"): _resource(_GRPC_ROUTE),
     ("monitoring.coreos.com/v1", "ServiceMonitor"): _resource(_SERVICE_MONITOR),
+    ("monitoring.coreos.com/v1", "PrometheusRule"): _resource(_PROMETHEUS_RULE),
     ("keda.sh/v1alpha1", "ScaledObject"): _resource(_SCALED_OBJECT),
 }
 """By `apiVersion` and `kind`."""

@@ -20,7 +20,7 @@ Manifest = dict[str, Any]
 K8S = Path(__file__).resolve().parents[2] / "k8s"
 OVERLAYS = sorted(folder.name for folder in (K8S / "overlays").iterdir())
 COMPONENTS = sorted(folder.name for folder in (K8S / "components").iterdir())
-OPTIONAL = ("grpc-tls", "models-claim", "models-image")
+OPTIONAL = ("grpc-tls", "models-claim", "models-image", "tracing")
 FRONTEND = {"app.kubernetes.io/name": "cxrserve", "app.kubernetes.io/component": "frontend"}
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from load_tests.peers import debian
 
 from cxrserve.observability.metrics import Metrics
 from cxrserve.observability.scaling_metrics import Scaling, scaling_families
@@ -21,9 +21,11 @@ _SCALED = ("cpu", "gpu-local", "gpu-triton")
 def _served() -> set[str]:
     """Names of the metrics that a replica shows for scaling, as Prometheus reads them."""
     metrics = Metrics()
-    scaling = Scaling(processors=2, busy_s=1.0, slo_s=5.0, waits_s={"triage@1.0.0": 0.1})
+    scaling = Scaling(
+        processors=2, busy_s=1.0, demanded_s=1.0, slo_s=5.0, waits_s={"triage@1.0.0": 0.1}
+    )
     metrics.collect(lambda: scaling_families(scaling))
-    text = metrics.exposition().decode()
+    text = metrics.exposition()[0].decode()
     return {
         re.split("[{ ]", line)[0]
         for line in text.splitlines()
@@ -129,14 +131,15 @@ def test_a_spike_is_met_at_once_and_left_slowly() -> None:
     assert behaviour["scaleDown"]["selectPolicy"] == "Min"
 
 
-# Two pods of two threads: one works half of its time and waits 2 of 4 s, the other works always.
-# A third, busy one of the same name as the first belongs to somebody else.
+# Two pods of two threads: of one half its time is asked for and who comes waits 2 of 4 s, of the
+# other three times what it has. A third, busy one of the same name as the first belongs to
+# somebody else.
 _SERIES: list[dict[str, Any]] = [
     {"series": f'{name}{{namespace="{space}",pod="{pod}"{model}}}', "values": values}
     for name, space, pod, model, values in (
-        ("cxrserve_busy_seconds_total", "cxrserve", "a", "", "0+10x30"),
-        ("cxrserve_busy_seconds_total", "cxrserve", "b", "", "0+20x30"),
-        ("cxrserve_busy_seconds_total", "other", "a", "", "0+40x30"),
+        ("cxrserve_demanded_seconds_total", "cxrserve", "a", "", "0+10x30"),
+        ("cxrserve_demanded_seconds_total", "cxrserve", "b", "", "0+60x30"),
+        ("cxrserve_demanded_seconds_total", "other", "a", "", "0+80x30"),
         ("cxrserve_processors", "cxrserve", "a", "", "2x30"),
         ("cxrserve_processors", "cxrserve", "b", "", "2x30"),
         ("cxrserve_processors", "other", "a", "", "4x30"),
@@ -151,16 +154,16 @@ _SERIES: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.skipif(not shutil.which("promtool"), reason="Debian's prometheus is not installed")
+@pytest.mark.skipif(not debian.program("promtool"), reason=debian.not_here("prometheus"))
 def test_queries_say_what_they_are_meant_to(tmp_path: Path) -> None:
-    utilisation, wait = (
+    predicted, wait = (
         _adapted(rule, 'namespace="cxrserve",pod=~"a|b"', "pod") for rule in _adapter()
     )
-    keda_utilisation, keda_wait = (one["metadata"]["query"] for one in _keda()["triggers"])
+    keda_predicted, keda_wait = (one["metadata"]["query"] for one in _keda()["triggers"])
     expected = [
-        (utilisation, {'{pod="a"}': 0.5, '{pod="b"}': 1.0}),
+        (predicted, {'{pod="a"}': 0.5, '{pod="b"}': 3.0}),
         (wait, {'{pod="a"}': 0.5, '{pod="b"}': 0.25}),
-        (keda_utilisation, {"{}": 1.5}),
+        (keda_predicted, {"{}": 3.5}),
         (keda_wait, {"{}": 0.75}),
     ]
     tests = {
@@ -177,7 +180,9 @@ def test_queries_say_what_they_are_meant_to(tmp_path: Path) -> None:
     }
     file = tmp_path / "queries.yaml"
     file.write_text(yaml.safe_dump({"evaluation_interval": "10s", "tests": [tests]}))
+    promtool = debian.program("promtool")
+    assert promtool
     out = subprocess.run(
-        ["promtool", "test", "rules", str(file)], capture_output=True, text=True, check=False
+        [promtool, "test", "rules", str(file)], capture_output=True, text=True, check=False
     )
     assert out.returncode == 0, out.stdout + out.stderr

@@ -14,6 +14,7 @@ from cxrserve.api.uploads import Upload, read_upload
 from cxrserve.batching.admission import Admission
 from cxrserve.batching.line import Priority
 from cxrserve.errors import UnknownOption
+from cxrserve.observability.record import current
 from cxrserve.predictor import Question
 from cxrserve.radiograph.limits import Limits
 
@@ -75,6 +76,7 @@ async def ask(
     work: Callable[[Upload], Awaitable[Given]],
 ) -> Given:
     """Admit a request, read its upload and do the work; nobody computes for the absent."""
+    current().of_class(question.priority)
     with admission.enter(question.priority) as admitted:
         upload = await read_upload(request, limits, admitted)
         return await unless_gone(request, work(upload))

@@ -129,6 +129,7 @@ class _Films:
         return f"{{{named}, {outcome}}}\n".encode()
 
     async def _answer_or_problem(self, upload: NamedUpload, request_id: str) -> str:
+        current().of_class(self.question.priority)
         try:
             with self.admission.enter(self.question.priority):
                 answer = await self.predict(

@@ -97,9 +97,13 @@ class Record:
         """The record of one of several questions that came together; from here on the current."""
         return begin(protocol or self.protocol, request_id, self.parent, self.clock)
 
+    def of_class(self, priority: Priority) -> None:
+        """It is known how urgent it is."""
+        self.priority = priority.name.lower()
+
     def taken_up(self, priority: Priority, models: list[str]) -> None:
         """It is known who is asked: `name@version` of each."""
-        self.priority = priority.name.lower()
+        self.of_class(priority)
         self.model = models[0] if len(models) == 1 else SEVERAL
         if self.asked_at is None:
             self.asked_at = self.clock()

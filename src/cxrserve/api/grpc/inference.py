@@ -73,6 +73,7 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):
         self, request: pb.ModelInferRequest, context: Context
     ) -> pb.ModelInferResponse:
         priority = priority_of(tensors.parameters_of(request.parameters))
+        current().of_class(priority)
         with self._admission.enter(priority) as admitted:
             admitted.grow(request.ByteSize())
             regions = self._plane.regions

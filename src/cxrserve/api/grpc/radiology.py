@@ -77,6 +77,7 @@ class Radiology(radiology_pb2_grpc.RadiologyServicer):
         question = self._question(request.options, context)
         if request.model:
             question = _about(question, (request.model,))
+        current().of_class(question.priority)
         with self._admission.enter(question.priority) as admitted:
             admitted.grow(len(request.image))
             self._check(request.image)
@@ -118,6 +119,7 @@ class Radiology(radiology_pb2_grpc.RadiologyServicer):
     ) -> pb.Answer:
         question = self._question(request.options, context)
         question = _about(question, tuple(request.models), explain=request.explain)
+        current().of_class(question.priority)
         with self._admission.enter(question.priority) as admitted:
             admitted.grow(len(request.image))
             self._check(request.image)

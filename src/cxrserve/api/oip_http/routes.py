@@ -282,7 +282,9 @@ def _answering_in_its_own_words(telemetry: Telemetry) -> type[APIRoute]:
                         return Response(status_code=CALLER_GONE)
                     return failure(str(error.detail), error.status_code)
                 except Exception as error:  # noqa: BLE001 - the last line of defence
-                    return error_response(unforeseen(error, request.state.id))
+                    known = unforeseen(error, request.state.id)
+                    telemetry.refused(known)
+                    return error_response(known)
 
             return in_its_own_words
 
