@@ -5,22 +5,26 @@ VENV := .venv
 DEV := .venv-dev
 export BENTOML_DO_NOT_TRACK := True
 
-.PHONY: serve test install install-dev lint types check models bento footprint bench proto page clean
+.PHONY: serve test install install-dev install-others lint types check models wheel bento bento-gpu image image-gpu footprint bench proto page clean
 
 serve: install
 	$(VENV)/bin/cxrserve serve
 
 # The tests run from the development environment; the service they start runs from the serving
 # one, so that they prove it needs no torch.
-test: install install-dev
+test:
+	$(MAKE) --jobs=3 --output-sync=target install install-dev install-others
+	$(MAKE) page || echo "no ONNX Runtime Web: the tests of reading on the device are skipped" >&2
+	$(MAKE) lint types
+	CXRSERVE_SERVING_PYTHON=$(abspath $(VENV))/bin/python $(DEV)/bin/python -m pytest
+
+# What tests run beside the service. Without it they say that they are skipped.
+install-others:
 	.ci/debian-packages
 	.ci/debian-binaries prometheus haproxy || \
 		echo "no Prometheus, no HAProxy: the tests that run them are skipped" >&2
 	load_tests/peers/environments triton perf_analyzer callers || \
 		echo "no Triton, perf_analyzer or Locust: the tests that ask them are skipped" >&2
-	$(MAKE) page || echo "no ONNX Runtime Web: the tests of reading on the device are skipped" >&2
-	$(MAKE) lint types
-	CXRSERVE_SERVING_PYTHON=$(abspath $(VENV))/bin/python $(DEV)/bin/python -m pytest
 
 lint:
 	$(DEV)/bin/ruff check .
@@ -58,10 +62,26 @@ models: install-dev
 		$(DEV)/bin/cxrserve export --recipe $$recipe --data $(DATA); done
 	$(DEV)/bin/cxrserve select --selection triage --data $(DATA)
 
-bento: install
+# docs/container.md: the images without torch and with it. BentoML takes no Dockerfile template from
+# outside the folder that it is started in, so it starts in the root.
+BENTOML := $(abspath $(VENV))/bin/python -m bentoml
+REVISION = org.opencontainers.image.revision=$(shell git rev-parse HEAD)
+
+wheel: install
 	rm -rf dist
 	$(VENV)/bin/python -m pip wheel --quiet --no-deps --wheel-dir dist .
-	$(VENV)/bin/python -m bentoml build --output tag
+
+bento: wheel
+	$(BENTOML) build --output tag
+
+bento-gpu: wheel
+	$(BENTOML) build --bentofile bentofile.gpu.yaml --output tag
+
+image: bento
+	cd / && $(BENTOML) containerize cxrserve:latest --image-tag cxrserve:0.1.0 --opt label=$(REVISION)
+
+image-gpu: bento-gpu
+	cd / && $(BENTOML) containerize cxrserve-gpu:latest --image-tag cxrserve-gpu:0.1.0 --opt label=$(REVISION)
 
 # Prints the table of docs/footprint.md.
 footprint: install

@@ -22,6 +22,7 @@ from rich.table import Table
 from cxrserve import __version__, overview, tune_command
 from cxrserve.answer import NOTICE, Answer
 from cxrserve.api.problems import problem_of
+from cxrserve.capacity import command as capacity_command
 from cxrserve.conformance.command import conformance
 from cxrserve.engines.onnx_cpu import load_onnx_cpu
 from cxrserve.errors import CxrError
@@ -47,6 +48,7 @@ app.add_typer(models_app, name="models")
 training_commands.register(app)
 import_commands.register(models_app)
 simulation_commands.register(app)
+capacity_command.register(app)
 app.command()(conformance)
 
 _out = Console()

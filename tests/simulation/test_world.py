@@ -11,13 +11,16 @@ from cxrserve.batching.line import Line, Priority, Waiting
 from cxrserve.batching.policy import ROOM, latest_finish
 from cxrserve.engines.latency import SIZES, LatencyTable
 from cxrserve.simulation.arrivals import Crowd, bursty, poisson, quiet_then_burst, recorded
+from cxrserve.simulation.autoscaling.autoscaler import Autoscaler, Start
+from cxrserve.simulation.autoscaling.manifests import Autoscaling
+from cxrserve.simulation.autoscaling.signals import predicted
 from cxrserve.simulation.bentoml_rule import BentoMl
 from cxrserve.simulation.device import TABLES, Hardware, hardware, stepped
 from cxrserve.simulation.dispatchers import Ours
 from cxrserve.simulation.figures import figures
 from cxrserve.simulation.grid import OURS, Cell, compare, default_slo_s, dispatchers
 from cxrserve.simulation.oracle import upper_bound
-from cxrserve.simulation.replicas import Autoscaler, least_outstanding
+from cxrserve.simulation.replicas import least_outstanding
 from cxrserve.simulation.world import Fate, Story, World
 
 # The synthetic model with which BentoML's own dispatcher was run: 4 ms + 0.5 ms an image.
@@ -166,21 +169,16 @@ def test_more_replicas_serve_more_and_the_balancer_uses_all() -> None:
     assert in_time(three) <= upper_bound(requests, machine, replicas=3)
 
 
-def test_the_autoscaler_follows_kubernetes_formula() -> None:
-    scaler = Autoscaler(metric="outstanding", target=10, least=1, most=20, start_s=30)
-    assert scaler.wanted(outstanding=[10, 11], busy_s=[], count=2, now=0) == 2  # within tolerance
-    assert scaler.wanted(outstanding=[30, 20], busy_s=[], count=2, now=15) == 5
-    # Those that start count as idle: no second jump for the same load.
-    assert scaler.wanted(outstanding=[25, 25], busy_s=[], count=5, now=30) == 5
-    assert scaler.wanted(outstanding=[1] * 5, busy_s=[], count=5, now=45) == 5
-    assert scaler.wanted(outstanding=[1] * 5, busy_s=[], count=5, now=400) == 1
-
-
 def test_a_scaled_out_service_ends_its_overload() -> None:
     machine = hardware("cpu-linear")
     times = poisson(2.5 * machine.rate(), 15000, np.random.default_rng(1))
     requests = Crowd.with_one_slo(1.0).arriving(times, np.random.default_rng(2))
-    scaler = Autoscaler(metric="utilisation", target=0.7, least=1, most=10, start_s=20)
+    scaler = Autoscaler(
+        Autoscaling(least=1, most=10, metrics=(predicted(0.7),)),
+        start=Start(ready_s=20),
+        current=1,
+        rng=np.random.default_rng(1),
+    )
     world = World(
         lambda: Ours(machine.table), machine, seed=1,
         balancer=least_outstanding, autoscaler=scaler,

@@ -16,6 +16,7 @@ import numpy as np
 
 from cxrserve.batching.line import Priority, Waiting
 from cxrserve.batching.policy import Decision, Slots
+from cxrserve.simulation.dispatchers import Shown
 from cxrserve.simulation.host import FirstCome
 
 _POLL_S = 0.001
@@ -63,6 +64,10 @@ class BentoMl:
     def finished(self, numbers: tuple[int, ...], own_s: float) -> None:
         """Its worker learns."""
         next(worker for worker in self._workers if worker.running == numbers).learn(own_s)
+
+    def shows(self, slots: Slots, now: float) -> Shown:
+        """Nothing."""
+        return Shown()
 
 
 class _Worker:

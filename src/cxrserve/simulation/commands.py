@@ -12,12 +12,16 @@ from rich.console import Console
 from rich.table import Table
 
 from cxrserve.batching.line import Priority, Waiting
+from cxrserve.simulation import autoscale_commands
 from cxrserve.simulation.arrivals import Crowd, bursty, quiet_then_burst, recorded
-from cxrserve.simulation.device import TABLES, Hardware, hardware
+from cxrserve.simulation.autoscaling.autoscaler import Autoscaler, Start
+from cxrserve.simulation.autoscaling.manifests import Autoscaling
+from cxrserve.simulation.autoscaling.signals import SIGNALS
+from cxrserve.simulation.device import TABLES, Hardware, hardware, measured
 from cxrserve.simulation.figures import figures, plot, table
 from cxrserve.simulation.grid import ENOUGH, Cell, default_slo_s, dispatchers, grid
 from cxrserve.simulation.oracle import upper_bound
-from cxrserve.simulation.replicas import BALANCERS, Autoscaler
+from cxrserve.simulation.replicas import BALANCERS
 from cxrserve.simulation.world import Story, World
 
 simulate_app = typer.Typer(
@@ -30,6 +34,7 @@ _err = Console(stderr=True)
 
 def register(app: typer.Typer) -> None:
     """Add `simulate` to `cxrserve`."""
+    autoscale_commands.register(simulate_app)
     app.add_typer(simulate_app, name="simulate")
 
 
@@ -37,7 +42,10 @@ def register(app: typer.Typer) -> None:
 def simulate(  # noqa: PLR0917 - typer's options
     context: typer.Context,
     device: Annotated[
-        str, typer.Option("--table", help=f"{', '.join(TABLES)}, or a JSON file: sizes, seconds")
+        str,
+        typer.Option(
+            "--table", help=f"{', '.join((*TABLES, *measured()))}, or a JSON file: sizes, seconds"
+        ),
     ] = "gpu-affine",
     slots: Annotated[int, typer.Option(min=1, help="batches in flight")] = 2,
     load: Annotated[float, typer.Option(min=0.01, help="share of what the devices can run")] = 1.0,
@@ -56,14 +64,19 @@ def simulate(  # noqa: PLR0917 - typer's options
     clients: Annotated[int, typer.Option(min=1, help="how many ask")] = 8,
     noise: Annotated[float, typer.Option(min=0.0, help="of a batch's time, as a share")] = 0.05,
     host_ms: Annotated[
-        float, typer.Option(min=0.0, help="decoding of an image, on the slots of a CPU or beside")
-    ] = 0.0,
+        float | None,
+        typer.Option(
+            min=0.0,
+            help="decoding, on the slots of a CPU or beside; default: the table's, or 0",
+        ),
+    ] = None,
     replicas: Annotated[int, typer.Option(min=1, help="behind the balancer")] = 1,
     balancer: Annotated[str, typer.Option(help=", ".join(BALANCERS))] = "round-robin",
     autoscale: Annotated[
-        Literal["no", "outstanding", "utilisation"], typer.Option(help="what the HPA looks at")
+        Literal["no", "predicted", "utilisation", "wait", "waiting", "cpu"],
+        typer.Option(help="what an HPA of Kubernetes' defaults looks at"),
     ] = "no",
-    target: Annotated[float, typer.Option(min=0.01, help="of --autoscale, per replica")] = 8.0,
+    target: Annotated[float, typer.Option(min=0.01, help="of --autoscale, per replica")] = 0.7,
     most_replicas: Annotated[int, typer.Option(min=1, help="of --autoscale")] = 10,
     start_s: Annotated[float, typer.Option(min=0.0, help="until a new replica is ready")] = 30.0,
     seed: Annotated[int, typer.Option(help="of arrivals and of times")] = 1,
@@ -77,7 +90,8 @@ def simulate(  # noqa: PLR0917 - typer's options
         _fail(f"no balancer {balancer}: one of {', '.join(BALANCERS)}")
     rng = np.random.default_rng(seed)
     try:
-        machine = hardware(device, slots=slots, noise=noise, host_s=host_ms / 1e3)
+        host_s = None if host_ms is None else host_ms / 1e3
+        machine = hardware(device, slots=slots, noise=noise, host_s=host_s)
         crowd = _crowd(slo_ms, mix, clients, machine)
         if arrivals is not None:
             times = recorded(arrivals)
@@ -95,12 +109,16 @@ def simulate(  # noqa: PLR0917 - typer's options
     for name, make in dispatchers(machine, slo_s).items():
         scaler = None
         if autoscale != "no":
+            metric = SIGNALS[autoscale](target)
             scaler = Autoscaler(
-                metric=autoscale, target=target, least=replicas, most=most, start_s=start_s
+                Autoscaling(least=replicas, most=most, metrics=(metric,)),
+                start=Start(ready_s=start_s),
+                current=replicas,
+                rng=np.random.default_rng(seed),
             )
         world = World(
             make, machine, seed=seed, replicas=replicas,
-            balancer=BALANCERS[balancer], autoscaler=scaler,
+            balancer=BALANCERS[balancer], autoscaler=scaler, slo_s=slo_s,
         )  # fmt: skip
         stories.append((name, world.run(requests)))
     rows = [figures(name, story, bound) for name, story in stories]

@@ -6,11 +6,14 @@ import json
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from cxrserve.batching.policy import OVERLAP, Slots
 from cxrserve.engines.latency import SIZES, LatencyTable
+
+MEASURED = Path(__file__).parent / "tables"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,24 +49,41 @@ class Hardware:
         return min(alone, self.host_threads / self.host_s) if self.host_s else alone
 
 
-def hardware(name: str, *, slots: int = 2, noise: float = 0.0, host_s: float = 0.0) -> Hardware:
-    """The device of this name, or of a file with `LatencyTable.as_dict` (and `independent`).
+def hardware(
+    name: str, *, slots: int = 2, noise: float | None = None, host_s: float | None = None
+) -> Hardware:
+    """The device of this name, or of a file with `LatencyTable.as_dict`.
+
+    A file may say more: `independent`, `noise` and `host_s`, which hold where they are not given.
 
     Raises:
         ValueError: neither a known name nor a readable file.
     """
+    said: dict[str, Any] = {}
     if name in TABLES:
         table, independent = TABLES[name]
-    elif Path(name).is_file():
-        data = json.loads(Path(name).read_text())
-        table = LatencyTable.from_dict(data)
-        independent = bool(data.get("independent", False))
-        name = Path(name).stem
     else:
-        raise ValueError(f"no table {name}: name a file or one of {', '.join(TABLES)}")
+        file = MEASURED / f"{name}.json" if name in measured() else Path(name)
+        if not file.is_file():
+            known = ", ".join((*TABLES, *measured()))
+            raise ValueError(f"no table {name}: name a file or one of {known}")
+        said = json.loads(file.read_text())
+        table = LatencyTable.from_dict(said)
+        independent = bool(said.get("independent", False))
+        name = file.stem
     return Hardware(
-        name=name, table=table, slots=slots, independent=independent, noise=noise, host_s=host_s
+        name=name,
+        table=table,
+        slots=slots,
+        independent=independent,
+        noise=float(said.get("noise", 0.0)) if noise is None else noise,
+        host_s=float(said.get("host_s", 0.0)) if host_s is None else host_s,
     )
+
+
+def measured() -> tuple[str, ...]:
+    """Names of the tables that were measured; each file says on what, when and how."""
+    return tuple(sorted(file.stem for file in MEASURED.glob("*.json")))
 
 
 def stepped(buckets: dict[int, float]) -> LatencyTable:
@@ -96,6 +116,7 @@ class Device:
     def __init__(self, hardware: Hardware, rng: np.random.Generator) -> None:
         self._hardware, self._rng = hardware, rng
         self._flights: list[_Flight] = []
+        self._slots: Slots | None = None
         self.busy_s = 0.0
 
     def processors(self) -> Device:
@@ -113,11 +134,13 @@ class Device:
 
     def slots(self) -> Slots:
         """What a dispatcher may know: expected ends, not the true ones."""
-        return Slots(
-            free=self._hardware.slots - len(self._flights),
-            busy_until=tuple(flight.expected for flight in self._flights),
-            independent=self._hardware.independent,
-        )
+        if self._slots is None:
+            self._slots = Slots(
+                free=self._hardware.slots - len(self._flights),
+                busy_until=tuple([flight.expected for flight in self._flights]),
+                independent=self._hardware.independent,
+            )
+        return self._slots
 
     def start(self, images: int, now: float) -> tuple[float, float]:
         """Run a batch; returns when it ends and how long it takes by itself, in seconds.
@@ -137,7 +160,7 @@ class Device:
             flight.expected = max(flight.expected, before.expected + (1 - OVERLAP) * mean_s)
             idle_from = before.ends
         self.busy_s += flight.ends - idle_from
-        self._flights.append(flight)
+        self._fly(flight)
         return flight.ends, own_s
 
     def decode(self, now: float) -> float:
@@ -151,13 +174,18 @@ class Device:
         mean_s = self._hardware.host_s
         own_s = mean_s * self._noise()
         self.busy_s += own_s
-        self._flights.append(_Flight(now + own_s, now + mean_s))
+        self._fly(_Flight(now + own_s, now + mean_s))
         return now + own_s
 
     def finish(self, ended: float) -> None:
         """A batch has ended, or an image is decoded."""
         done = next(flight for flight in self._flights if flight.ends == ended)
         self._flights.remove(done)
+        self._slots = None
+
+    def _fly(self, flight: _Flight) -> None:
+        self._flights.append(flight)
+        self._slots = None
 
     def capacity(self) -> int:
         """Slots that can be busy at once, for utilisation."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import deque
-from dataclasses import replace
+import math
+from collections import Counter, deque
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from cxrserve.batching.line import Line, Priority, Waiting
@@ -11,6 +12,24 @@ from cxrserve.batching.policy import Decision, Slots, decide, expected_finish, l
 from cxrserve.batching.promises import Promises
 from cxrserve.engines.latency import LatencyTable
 from cxrserve.simulation.host import FirstCome, HostQueue, InTurn
+
+_LAST = 1 << 62
+# As in `batching.batcher`.
+_STAT_EXTRA = 1.25
+_ROOM_AGAIN = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What a replica shows of its load to be scaled by (docs/metrics.md), in seconds.
+
+    Attributes:
+        demanded_s: time on a processor that all who came would take, each counted once.
+        expected_wait_s: what a routine request that came now would wait.
+    """
+
+    demanded_s: float = 0.0
+    expected_wait_s: float = 0.0
 
 
 class Dispatcher(Protocol):
@@ -21,7 +40,10 @@ class Dispatcher(Protocol):
         """Who waits to be decoded; the world asks it, where decoding takes time."""
 
     def admit(self, request: Waiting, slots: Slots, now: float) -> float | None:
-        """Let a request in; or refuse it, and return the seconds after which to come back."""
+        """Let a request in; or refuse it, and return the seconds after which to come back.
+
+        Infinite: its time would not do even if nobody waited.
+        """
 
     def wait(self, request: Waiting, now: float) -> None:
         """One that was let in is decoded by now, and waits for the network."""
@@ -35,6 +57,9 @@ class Dispatcher(Protocol):
     def finished(self, numbers: tuple[int, ...], own_s: float) -> None:
         """These ran together, and it took this long, overlap with other batches left out."""
 
+    def shows(self, slots: Slots, now: float) -> Shown:
+        """What it would be scaled by; the rules that are not ours show nothing."""
+
 
 class Ours:
     """`batching.policy` and `batching.line`, called as the service calls them.
@@ -44,45 +69,52 @@ class Ours:
         host_s: what decoding takes, as the service has learned it.
         promising: newcomers leave room for those who were told to come back (`batching.promises`),
             as in the service. Where nobody comes back that room is lost.
+        size: requests that may wait (`CXRSERVE_QUEUE_SIZE`); None: as many as can be in time.
     """
 
     def __init__(
-        self, table: LatencyTable, *, host_s: float = 0.0, promising: bool = False
+        self,
+        table: LatencyTable,
+        *,
+        host_s: float = 0.0,
+        promising: bool = False,
+        size: int | None = None,
     ) -> None:
         self.host = InTurn()
         self._table = LatencyTable.from_dict(table.as_dict())
         self._line = Line()
         self._host_s = host_s
         self._promises = Promises() if promising else None
-        self._booked: dict[int, Priority] = {}
+        self._size = size
+        self._booked: Counter[Priority] = Counter()
+        self._demanded_s = 0.0
 
     def admit(self, request: Waiting, slots: Slots, now: float) -> float | None:
         """Refuse who cannot be answered in time behind those who are entitled to go first."""
-        booked = sum(priority <= request.priority for priority in self._booked.values())
-        ahead = booked + (self._line.ahead_of(request, now) if len(self._line) else 0)
-        finish = expected_finish(
-            ahead=ahead,
-            images=request.images,
-            table=self._table,
-            slots=slots,
-            now=now,
-            other_work_s=(booked + 1) * self._host_s,
-        )
+        if now + self._host_s + self._table.seconds(1) > request.deadline:
+            return math.inf
+        key = request.number.to_bytes(8)
+        if self._promises is None or not self._promises.knows(key):
+            self._demanded_s += self._processor_s(slots) * request.images
+        if self._is_full(request):
+            assert self._size is not None
+            wait_s = self._each_s(slots) * self._size * _ROOM_AGAIN
+            return self._refuse(key, slots, now, wait_s=wait_s)
+        ahead, finish = self._finish_of(request, slots, now)
         latest = latest_finish(request, line=self._line, ahead=ahead, table=self._table, now=now)
-        if self._promises is not None and request.priority is not Priority.STAT:
-            alone_s = self._host_s + self._table.seconds(1)
-            room = self._promises.newcomers_room(
-                now=now, deadline=request.deadline, alone_s=alone_s, each_s=self._each_s(slots)
-            )
-            latest = min(latest, room)
+        if self._promises is not None and len(self._promises):
+            if self._promises.keeps(key, now):
+                latest = request.deadline
+            elif request.priority is not Priority.STAT:
+                latest = min(latest, self._newcomers_room(request, slots, now))
         if finish > latest:
-            return self._refuse(request, slots, now, wait_s=finish - latest)
-        self._booked[request.number] = request.priority
+            return self._refuse(key, slots, now, wait_s=finish - latest)
+        self._booked[request.priority] += 1
         return None
 
     def wait(self, request: Waiting, now: float) -> None:
         """See `Dispatcher`."""
-        del self._booked[request.number]
+        self._booked[request.priority] -= 1
         self._line.add(replace(request, arrived=now))
 
     def urgency(self, now: float) -> Priority | None:
@@ -92,15 +124,15 @@ class Ours:
 
     def decide(self, slots: Slots, now: float) -> Decision:
         """The policy's decision, carried out on the line; and who waited for decoding too long."""
-        decision = decide(self._line, self._table, slots, now)
+        decision = decide(self._line, self._table, slots, now) if len(self._line) else Decision()
         for number in decision.late:
             self._line.remove(number)
-        self._line.take(decision.run)
+        if decision.run:
+            self._line.take(decision.run)
         hosted = self.host.line
         late = tuple(request.number for request in hosted.overdue(now))
         for number in late:
-            hosted.remove(number)
-            del self._booked[number]
+            self._booked[hosted.remove(number).priority] -= 1
         wakes = [at for at in (decision.wait_until, hosted.next_deadline()) if at is not None]
         return Decision(
             run=decision.run, late=decision.late + late, wait_until=min(wakes, default=None)
@@ -110,12 +142,50 @@ class Ours:
         """The table learns."""
         self._table.observe(len(numbers), own_s)
 
-    def _refuse(self, request: Waiting, slots: Slots, now: float, *, wait_s: float) -> float:
-        alone_s = self._host_s + self._table.seconds(1)
-        if self._promises is None or now + alone_s > request.deadline:
+    def shows(self, slots: Slots, now: float) -> Shown:
+        """As `batching.batcher` counts and expects it."""
+        newcomer = Waiting(number=_LAST, arrived=now, deadline=math.inf)
+        _, finish = self._finish_of(newcomer, slots, now)
+        wait_s = finish - now - self._host_s - self._table.seconds(1)
+        return Shown(self._demanded_s, max(0.0, wait_s))
+
+    def _finish_of(self, request: Waiting, slots: Slots, now: float) -> tuple[int, float]:
+        """How many images go before a request, and when it would be answered."""
+        booked = sum(n for priority, n in self._booked.items() if priority <= request.priority)
+        ahead = booked + (self._line.ahead_of(request, now) if len(self._line) else 0)
+        finish = expected_finish(
+            ahead=ahead,
+            images=request.images,
+            table=self._table,
+            slots=slots,
+            now=now,
+            other_work_s=(booked + 1) * self._host_s,
+        )
+        return ahead, finish
+
+    def _is_full(self, request: Waiting) -> bool:
+        if self._size is None:
+            return False
+        most = self._size * (_STAT_EXTRA if request.priority is Priority.STAT else 1)
+        return len(self._line) + self._booked.total() + request.images > most
+
+    def _newcomers_room(self, request: Waiting, slots: Slots, now: float) -> float:
+        assert self._promises is not None
+        return self._promises.newcomers_room(
+            now=now,
+            deadline=request.deadline,
+            alone_s=self._host_s + self._table.seconds(1),
+            each_s=self._each_s(slots),
+        )
+
+    def _refuse(self, key: bytes, slots: Slots, now: float, *, wait_s: float) -> float:
+        if self._promises is None:
             return wait_s
-        key = request.number.to_bytes(8)
         return self._promises.promise(key, now=now, wait_s=wait_s, each_s=self._each_s(slots))
+
+    def _processor_s(self, slots: Slots) -> float:
+        """What a request takes of the processors; a GPU's time is not theirs."""
+        return self._host_s + (1 / self._table.best_rate() if slots.independent else 0.0)
 
     def _each_s(self, slots: Slots) -> float:
         """What one request takes of all slots."""
@@ -157,6 +227,10 @@ class Window:
 
     def finished(self, numbers: tuple[int, ...], own_s: float) -> None:
         """It learns nothing."""
+
+    def shows(self, slots: Slots, now: float) -> Shown:
+        """Nothing."""
+        return Shown()
 
 
 class Triton(Window):

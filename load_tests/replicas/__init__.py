@@ -1,0 +1,1 @@
+"""Replicas of the service behind HAProxy: restarted, killed, upgraded, hung; what it costs."""
