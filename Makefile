@@ -62,13 +62,14 @@ models: install-dev
 		$(DEV)/bin/cxrserve export --recipe $$recipe --data $(DATA); done
 	$(DEV)/bin/cxrserve select --selection triage --data $(DATA)
 
-# docs/container.md: the images without torch and with it. BentoML takes no Dockerfile template from
-# outside the folder that it is started in, so it starts in the root.
+# docs/container.md: the images without torch and with it.
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 BENTOML := $(abspath $(VENV))/bin/python -m bentoml
-REVISION = org.opencontainers.image.revision=$(shell git rev-parse HEAD)
+REVISION = org.opencontainers.image.revision=$$(git -C $(CURDIR) rev-parse HEAD)
 
+# setuptools keeps in build/ what was deleted here.
 wheel: install
-	rm -rf dist
+	rm -rf build dist
 	$(VENV)/bin/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 
 bento: wheel
@@ -77,11 +78,12 @@ bento: wheel
 bento-gpu: wheel
 	$(BENTOML) build --bentofile bentofile.gpu.yaml --output tag
 
+# From /: BentoML takes no template from outside the folder that it is started in (its issue 5566).
 image: bento
-	cd / && $(BENTOML) containerize cxrserve:latest --image-tag cxrserve:0.1.0 --opt label=$(REVISION)
+	cd / && $(BENTOML) containerize cxrserve:latest --image-tag cxrserve:$(VERSION) --opt label=$(REVISION)
 
 image-gpu: bento-gpu
-	cd / && $(BENTOML) containerize cxrserve-gpu:latest --image-tag cxrserve-gpu:0.1.0 --opt label=$(REVISION)
+	cd / && $(BENTOML) containerize cxrserve-gpu:latest --image-tag cxrserve-gpu:$(VERSION) --opt label=$(REVISION)
 
 # Prints the table of docs/footprint.md.
 footprint: install

@@ -42,7 +42,7 @@ class Run:
     retry_s: float = 0.0
     seed: int = 0
 
-    def command(self, python: Path = PYTHON) -> list[str]:
+    def command(self) -> list[str]:
         """The command line."""
         options = {
             "--host": self.host,
@@ -60,7 +60,7 @@ class Run:
             "--logfile": str(self.folder / "locust.log"),
         }
         given = [f"{name}={value}" for name, value in options.items() if value not in (None, "")]
-        return [str(python), "-m", "locust", "-f", str(LOCUSTFILE), "--headless", "--only-summary",
+        return [str(PYTHON), "-m", "locust", "-f", str(LOCUSTFILE), "--headless", "--only-summary",
                 *given]  # fmt: skip
 
 
@@ -74,14 +74,13 @@ def start(run: Run) -> subprocess.Popen[bytes]:
     Raises:
         NotInstalled: see there.
     """
-    python = Path(os.environ.get("CXRSERVE_LOCUST_PYTHON", PYTHON))
-    if not python.is_file():
+    if not PYTHON.is_file():
         raise NotInstalled("Locust is not installed; run load_tests/peers/environments callers")
     run.folder.mkdir(parents=True, exist_ok=True)
     path = [str(ROOT), str(ROOT / "src")]
     with (run.folder / "locust-output.txt").open("wb") as output:
         return subprocess.Popen(  # noqa: S603 - ours
-            run.command(python),
+            run.command(),
             cwd=ROOT,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(path), "GRPC_VERBOSITY": "NONE"},
             stdin=subprocess.DEVNULL,

@@ -113,8 +113,8 @@ def read_shape(name: str, *, seconds: float | None = None) -> Shape:
     if not file.is_file():
         names = ", ".join(sorted(one.stem for one in SHAPES.glob("*.yaml")))
         raise ValueError(f"there is no shape {name!r}; choose one of {names}, or give a YAML file")
-    told = yaml.safe_load(file.read_text("utf-8"))
     try:
+        told = yaml.safe_load(file.read_text("utf-8"))
         shape = Shape(
             file=file.resolve(),
             about=str(told["about"]),
@@ -125,7 +125,7 @@ def read_shape(name: str, *, seconds: float | None = None) -> Shape:
             allows=frozenset(Outcome(one) for one in told.get("allows", ())),
             thresholds=tuple(threshold_of(one) for one in told.get("thresholds", ())),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, yaml.YAMLError) as error:
         raise ValueError(f"{file.name}: {type(error).__name__}: {error}") from None
     _check(shape, file.name)
     return shape if seconds is None else replace(shape, seconds=seconds)

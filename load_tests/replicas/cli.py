@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import signal
 import sys
 import tempfile
 from dataclasses import replace
@@ -76,6 +77,8 @@ def replicas(  # noqa: PLR0917 - typer reads options from parameters
     made = describe(ROOT) | {
         "command": shlex.join(["python", "-m", "load_tests.replicas", *sys.argv[1:]])
     }
+    # Else replicas would outlive us.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     with tempfile.TemporaryDirectory(prefix="replicas-", ignore_cleanup_errors=True) as folder:
         found = conducted(wanted, Path(folder), _say)
     kept.write(found, wanted, made, out)

@@ -3,44 +3,25 @@
 from __future__ import annotations
 
 import subprocess
-import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 from load_tests.replicas.haproxy import HAProxy, NotRunning, Place, Replays, running
 from load_tests.replicas.kubernetes import Replacement
 from load_tests.replicas.releases import MODEL
 from load_tests.replicas.replica import Replica
+from load_tests.replicas.sights import Mark, Sight, watched
+from load_tests.replicas.unready import unready
 
 _START_LIMIT_S = 120.0
 _NOTICED_LIMIT_S = 15.0
-_LOOK_EVERY_S = 0.2
+_LOOK_EVERY_S = 0.1
 _STOP_LIMIT_S = 40.0
 _MANY = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """Something was done to a replica, at a time in s since 1970."""
-
-    at: float
-    replica: str
-    what: str
-
-
-@dataclass(frozen=True, slots=True)
-class Sight:
-    """What a replica was from a time on: absent, starting, serving, draining (no endpoint any
-    more), leaving (after SIGTERM), down (for HAProxy's checks) or frozen."""
-
-    at: float
-    replica: str
-    state: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +111,7 @@ class Fleet:
         ) as self._haproxy:
             for name in self.serving:
                 self.haproxy.add(name)
-            with self._watched():
+            with watched(self._states, self.sights):
                 yield self.haproxy
 
     @property
@@ -239,7 +220,7 @@ class Fleet:
     def flap(self, name: str, seconds: float) -> None:
         """Let a replica's readiness be false for HAProxy for a while; it serves on."""
         port = self._setting.first_port + 2
-        with _unready(port):
+        with unready(port):
             self._mark(name, "not ready")
             self.haproxy.check_at(name, port)
             self._wait_for(name, "DOWN")
@@ -257,27 +238,9 @@ class Fleet:
             answer.read()
         self._mark(name, "loaded")
 
-    @contextmanager
-    def _watched(self) -> Iterator[None]:
-        over = threading.Event()
-        watcher = threading.Thread(target=self._watch, args=(over,), daemon=True)
-        watcher.start()
-        try:
-            yield
-        finally:
-            over.set()
-            watcher.join()
-
-    def _watch(self, over: threading.Event) -> None:
-        last: dict[str, str] = {}
-        while not over.wait(_LOOK_EVERY_S):
-            with suppress(OSError):
-                seen, at = self.haproxy.states(), time.time()
-                for name, replica in self.replicas.items():
-                    state = self._state(name, replica, seen[name])
-                    if last.get(name) != state:
-                        self.sights.append(Sight(at, name, state))
-                        last[name] = state
+    def _states(self) -> dict[str, str]:
+        seen = self.haproxy.states()
+        return {name: self._state(name, one, seen[name]) for name, one in self.replicas.items()}
 
     def _state(self, name: str, replica: Replica, seen: str) -> str:
         if name in self._frozen:
@@ -313,7 +276,7 @@ class Fleet:
         while (seen := self.haproxy.states()[name]) != state:
             if time.monotonic() > give_up_at:
                 raise NotRunning(f"HAProxy holds {name} for {seen}, not {state}")
-            time.sleep(_LOOK_EVERY_S / 2)
+            time.sleep(_LOOK_EVERY_S)
 
     def _mark(self, name: str, what: str, at: float | None = None) -> None:
         self.marks.append(Mark(at or time.time(), name, what))
@@ -362,28 +325,3 @@ def _end_all(replicas: Sequence[Replica]) -> None:
                 one.wait_until_ended(_STOP_LIMIT_S)
         if one.is_running:
             one.kill()
-
-
-class _Unready(BaseHTTPRequestHandler):
-    """Says 503 to whoever asks."""
-
-    def do_GET(self) -> None:
-        # HAProxy does not wait for more than the status.
-        with suppress(ConnectionError):
-            self.send_response(503)
-            self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        """Nothing: that is no news."""
-
-
-@contextmanager
-def _unready(port: int) -> Iterator[None]:
-    with HTTPServer(("127.0.0.1", port), _Unready) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            server.shutdown()
-            thread.join()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import time
 import urllib.error
@@ -21,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 _PROBE_EVERY_S = 0.1
 _PROBE_LIMIT_S = 2.0
 _SOON_S = 0.001
+_GONE_LIMIT_S = 10.0
 _LOG_CHARACTERS = 4000
 
 
@@ -64,8 +66,14 @@ class Replica:
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
-        """Start it; it is not ready yet."""
+        """Start it; it is not ready yet.
+
+        Raises:
+            NotStarted: somebody else is at its port.
+        """
         assert not self.is_running, f"{self.place.name} is running"
+        with suppress(OSError), socket.create_connection(("127.0.0.1", self.place.http_port), 1):
+            raise NotStarted(f"port {self.place.http_port} is taken")
         temporary = self._folder / "tmp"
         temporary.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as output:
@@ -129,6 +137,8 @@ class Replica:
         killed_at = time.time()
         _signal(processes, signal.SIGKILL)
         self._own().wait()
+        # Its port is free when its worker is gone as well.
+        psutil.wait_procs(processes, timeout=_GONE_LIMIT_S)
         return killed_at
 
     def freeze(self) -> None:

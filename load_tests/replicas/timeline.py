@@ -14,8 +14,8 @@ from matplotlib.patches import Patch
 from PIL import Image
 
 from load_tests.callers.events import Event, Outcome
-from load_tests.replicas.fleet import Mark, Sight
 from load_tests.replicas.releases import MODEL
+from load_tests.replicas.sights import Mark, Sight
 
 _BIN_S = 1.0
 _COLOURS = 48

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -13,8 +14,9 @@ from load_tests.callers import events
 from load_tests.callers.events import Event, Outcome
 from load_tests.callers.locust_run import Run, start
 from load_tests.replicas import passages
-from load_tests.replicas.fleet import Mark, Setting, Sight
+from load_tests.replicas.fleet import Setting
 from load_tests.replicas.scenarios import Scenario, Stage
+from load_tests.replicas.sights import Mark, Sight
 from load_tests.replicas.verdict import Figures, figures_of
 
 _FIRST_EVENT_LIMIT_S = 60.0
@@ -145,7 +147,7 @@ def _asked(run: Run) -> Iterator[None]:
         yield
         if process.poll() is not None:
             raise NoLoad(f"Locust ended before the scenario did:\n{_said(run)}")
-        process.terminate()
+        process.send_signal(signal.SIGINT)
         if code := process.wait(_SETTLE_LIMIT_S):
             raise NoLoad(f"Locust ended with {code}:\n{_said(run)}")
     finally:

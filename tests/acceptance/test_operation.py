@@ -192,28 +192,6 @@ def test_bentomls_own_client_gets_the_same_findings(server: Server, tmp_path: Pa
         client.predict(image="http://127.0.0.1:9/never-fetched.png")
 
 
-def test_the_packed_bento_serves(tmp_path: Path) -> None:
-    environment = {**os.environ, "BENTOML_HOME": str(tmp_path / "bentoml")}
-    serving = os.environ.get("CXRSERVE_SERVING_PYTHON", sys.executable)
-    subprocess.run(["make", "bento"], cwd=ROOT, env=environment, check=True)
-    running = start_server(
-        tmp_path / "service.log",
-        command=[serving, "-m", "bentoml", "serve", "cxrserve:latest"],
-        cwd=tmp_path,
-        BENTOML_HOME=environment["BENTOML_HOME"],
-    )
-    try:
-        answer = httpx.post(f"{running.url}/v1/predict", content=phantom_bytes(".png", tmp_path))
-        assert answer.status_code == 200
-        bento = tmp_path / "bentoml" / "bentos" / "cxrserve"
-        names = {path.name for path in bento.rglob("*")}
-        assert {"model.onnx", "service.py"} <= names
-        assert not {".venv-dev", "constraints-dev.txt", "tests", "training"} & names
-        assert f"from {bento}" in running.log.read_text()
-    finally:
-        kill(running)
-
-
 def test_documentation_and_front_page_load_nothing_from_outside(client: httpx.Client) -> None:
     page = client.get("/", follow_redirects=True)
     assert page.status_code == 200

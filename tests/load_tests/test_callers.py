@@ -72,6 +72,7 @@ def test_callers_send_what_hospitals_and_phones_send_and_the_codings_hold_one_fi
         ({"warnings": ("phantom",)}, "another warnings"),
         ({"probabilities": {"triage": {"normal": 0.2}}}, "a probability differs by inf"),
         ({"probabilities": {}}, "another digest"),
+        ({"probabilities": {}, "digests": {}}, "other models"),
     ],
 )
 def test_an_answer_is_its_questions_in_everything_it_says(seen: dict[str, Any], fault: str) -> None:

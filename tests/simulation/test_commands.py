@@ -28,3 +28,50 @@ def test_a_wrong_table_is_named() -> None:
     answer = CliRunner().invoke(app, ["simulate", "--table", "none"])
     assert answer.exit_code == 2
     assert "no table none" in answer.stderr
+
+
+def _slow(folder: Path) -> str:
+    file = folder / "slow.json"
+    file.write_text(json.dumps({"sizes": [1], "seconds": [0.4], "independent": True}))
+    return str(file)
+
+
+def test_autoscalers_are_compared_in_a_table_and_drawn(tmp_path: Path) -> None:
+    figures, drawing = tmp_path / "f.json", tmp_path / "p.png"
+    answer = CliRunner().invoke(
+        app,
+        [
+            "simulate", "autoscale", "--table", _slow(tmp_path), "--slots", "1", "--base", "0.3",
+            "--compare", "deployed,keda,wait@0.2+cpu", "--seeds", "1", "--slo-s", "30",
+            "--deadline-s", "5", "--json", str(figures), "--plot", str(drawing),
+        ],
+    )  # fmt: skip
+    assert answer.exit_code == 0, answer.output
+    rows = [line for line in answer.output.splitlines() if line.startswith("| 0.3 ")]
+    assert [row.split("|")[2].strip() for row in rows] == ["deployed", "keda", "wait@0.2+cpu"]
+    written = json.loads(figures.read_text())
+    for row, one in zip(rows, written, strict=True):
+        (outcome,) = one["outcomes"]
+        assert f"{outcome['in_time']:.1%}" in row
+        assert ("kept" in row) == outcome["kept"] == (outcome["in_time"] >= 0.99)
+    assert drawing.stat().st_size > 1000
+
+
+def test_a_signal_that_is_not_known_is_named(tmp_path: Path) -> None:
+    for arguments, told in (
+        (["--compare", "mood"], "no signal mood"),
+        (["--compare", "keda", "--k8s", str(tmp_path)], "cannot be read"),
+        (["--base", "much"], "could not convert"),
+    ):
+        answer = CliRunner().invoke(app, ["simulate", "autoscale", *arguments])
+        assert answer.exit_code == 2
+        assert told in answer.stderr
+
+
+def test_measured_tables_have_names() -> None:
+    answer = CliRunner().invoke(
+        app, ["simulate", "--table", "densenet121-cpu", "--count", "50", "--load", "0.5"]
+    )
+    assert answer.exit_code == 0, answer.output
+    # A batch of two gains a little: 54.75 were measured one by one.
+    assert "57 images/s" in answer.output

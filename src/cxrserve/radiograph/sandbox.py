@@ -12,12 +12,14 @@ import math
 import os
 import queue
 import selectors
+import signal
 import struct
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import IO, Any, TypeVar
 
@@ -163,9 +165,10 @@ class _Child:
         settings = [str(memory_bytes), str(math.ceil(timeout_s) + 1)]
         command = [sys.executable, "-m", "cxrserve.radiograph.sandbox_child", *settings]
         # stderr is dropped: codecs print header values there, and headers name patients.
-        self._process = subprocess.Popen(  # noqa: S603 - our own module
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-        )
+        with _deaf_to_sigterm():
+            self._process = subprocess.Popen(  # noqa: S603 - our own module
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+            )
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._to_child: IO[bytes] = self._process.stdin
@@ -241,6 +244,18 @@ class _Child:
             selector.register(pipe, event)
             if not selector.select(max(give_up_at - time.monotonic(), 0)):
                 raise TimeoutError
+
+
+@contextmanager
+def _deaf_to_sigterm() -> Iterator[None]:
+    """What is started inherits it: BentoML's supervisor tells its worker's children to end too,
+    while films wait for them. We end them ourselves, when all are answered.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def answer_of(radiograph: Radiograph) -> dict[str, object]:

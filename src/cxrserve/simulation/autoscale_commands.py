@@ -16,7 +16,7 @@ from rich.console import Console
 from cxrserve.simulation.autoscaled import Fleet, Outcome, run
 from cxrserve.simulation.autoscaling.autoscaler import Start
 from cxrserve.simulation.autoscaling.manifests import Autoscaling, deployed, deployed_with_keda
-from cxrserve.simulation.autoscaling.recommended import recommended
+from cxrserve.simulation.autoscaling.recommended import TARGET, recommended
 from cxrserve.simulation.autoscaling.signals import SIGNALS
 from cxrserve.simulation.device import hardware
 from cxrserve.simulation.loads import Load, day, noise, ramp, spike
@@ -65,10 +65,10 @@ def simulate_autoscale(  # noqa: PLR0917 - typer's options
     compare: Annotated[
         str,
         typer.Option(
-            help=f"deployed (the HPA of --k8s), keda, or signals joined by +: {', '.join(SIGNALS)}"
+            help="deployed (the HPA of --k8s), keda, or signals, each with @target or 0.6, joined "
+            f"by +: {', '.join(SIGNALS)}"
         ),
     ] = "deployed,predicted,utilisation,cpu",
-    target: Annotated[float, typer.Option(min=0.05, help="of signals that are named")] = 0.6,
     table: Annotated[str, typer.Option(help="as of `cxrserve simulate`")] = "densenet121-cpu",
     slots: Annotated[int, typer.Option(min=1, help="cores of a replica; on a GPU: batches")] = 2,
     host_ms: Annotated[
@@ -95,7 +95,7 @@ def simulate_autoscale(  # noqa: PLR0917 - typer's options
         as_deployed = _deployed(k8s)
         bases = [float(part) for part in base.split(",")]
         scalers = {
-            name: replace(_autoscaling(name, k8s, as_deployed, target), kubelet_s=cpu_every_s)
+            name: replace(_autoscaling(name, k8s, as_deployed), kubelet_s=cpu_every_s)
             for name in compare.split(",")
         }
     except ValueError as error:
@@ -152,15 +152,18 @@ def _deployed(k8s: Path) -> Autoscaling:
     return deployed(k8s) if k8s.is_dir() else recommended()
 
 
-def _autoscaling(name: str, k8s: Path, as_deployed: Autoscaling, target: float) -> Autoscaling:
+def _autoscaling(name: str, k8s: Path, as_deployed: Autoscaling) -> Autoscaling:
     if name == "deployed":
         return as_deployed
     if name == "keda":
         return deployed_with_keda(k8s)
-    unknown = [part for part in name.split("+") if part not in SIGNALS]
-    if unknown:
-        raise ValueError(f"no signal {unknown[0]}: deployed, keda, or of {', '.join(SIGNALS)}")
-    return as_deployed.following(*(SIGNALS[part](target) for part in name.split("+")))
+    metrics = []
+    for part in name.split("+"):
+        signal, _, target = part.partition("@")
+        if signal not in SIGNALS:
+            raise ValueError(f"no signal {signal}: deployed, keda, or of {', '.join(SIGNALS)}")
+        metrics.append(SIGNALS[signal](float(target or TARGET)))
+    return as_deployed.following(*metrics)
 
 
 _HEAD = (

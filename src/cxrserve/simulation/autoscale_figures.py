@@ -59,7 +59,8 @@ def draw(found: Sequence[Drawn], fleet: Fleet, file: Path) -> None:
         above.fill_between(
             at_s, load.rates / fleet.hardware.rate(), color="0.85", step="post", label="load"
         )
-        for one in shown:
+        # The first is drawn over the others.
+        for one in reversed(shown):
             times, counts = _steps(one.story.replicas, load.lasts_s)
             above.step(times - began_s, counts, where="post", label=one.followed)
             shares = _in_time(one.story.endings, fleet.slo_s, load.lasts_s)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from itertools import pairwise
 from typing import Literal
 
 import pytest
@@ -125,6 +127,14 @@ def test_no_period_ever_sees_more_change_than_its_policy_allows(
             behaviour.changed(before=current, after=allowed, now=now)
         current = allowed
         history.append((now, current))
-    for at, count in history:
-        before = [n for when, n in history if at - 30 < when <= at]
-        assert count - min(before) <= pods
+    # Whenever it changes, against what there was when the period began.
+    for (_, before), (at, after) in pairwise(history):
+        if after > before:
+            assert after - _count_at(at - 30, history) <= pods
+        if after < before:
+            began_with = _count_at(at - 60, history)
+            assert began_with - after <= math.ceil(began_with * min(percent, 99) / 100)
+
+
+def _count_at(when: float, history: list[tuple[float, int]]) -> int:
+    return next(count for at, count in reversed(history) if at <= max(0.0, when))
