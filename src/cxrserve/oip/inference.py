@@ -57,7 +57,9 @@ async def infer(
         ModelNotFound, BadTensor: it does not fit what is loaded here.
         CxrError: as `Predictor.predict`; the first image that cannot be read fails the request.
     """
-    model = model_of(predictor.repository, request.model, request.version, _key_of(request))
+    repository = predictor.repository
+    key = _key_of(request) if repository.rollout else b""
+    model = model_of(repository, request.model, request.version, key)
     asked = _asked_outputs(model, request)
     given = _the_input(model, request)
     question = _question(model, request.parameters, caller)
@@ -123,7 +125,7 @@ def _key_of(request: InferRequest) -> bytes:
     """Of its first image: the same as over other protocols where that is a file."""
     given = next((one.data for one in request.inputs), None)
     if isinstance(given, np.ndarray):
-        return digest_of("", np.ascontiguousarray(given).data.cast("B"))
+        return digest_of("", np.ascontiguousarray(given).data.cast("B")) if given.size else b""
     return digest_of("", given[0]) if given else b""
 
 
