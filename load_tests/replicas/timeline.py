@@ -18,7 +18,7 @@ from load_tests.replicas.releases import MODEL
 from load_tests.replicas.sights import Mark, Sight
 
 _BIN_S = 1.0
-_COLOURS = 48
+_COLOURS = 128
 _ALMOST_S = 1.5
 _BESIDE: dict[str, Any] = {"fontsize": 7, "loc": "upper left", "bbox_to_anchor": (1.0, 1.0)}
 _STATES = {
@@ -45,7 +45,7 @@ def draw(
     """Write the picture.
 
     Args:
-        versions: digest → version; the rate is split by it where there are several.
+        versions: digest → version; the answers are shown by it, one on the other, where there are several.
         out: PNG file.
     """
     start = min(one.at for one in events)
@@ -77,6 +77,7 @@ def _rate(
     axes.stairs(np.histogram(due, edges)[0] / _BIN_S, edges, color="black", label="due")
     answered = [one for one in events if one.outcome is Outcome.ANSWERED]
     kinds = sorted({versions.get(one.digests.get(MODEL, ""), "") for one in answered})
+    below = np.zeros(len(edges) - 1)
     for kind in kinds:
         ended = [
             one.at + one.latency_ms / 1e3 - start
@@ -84,9 +85,9 @@ def _rate(
             if versions.get(one.digests.get(MODEL, ""), "") == kind
         ]
         label = f"answered by {kind}" if len(kinds) > 1 else "answered"
-        axes.stairs(
-            np.histogram(ended, edges)[0] / _BIN_S, edges, fill=True, alpha=0.5, label=label
-        )
+        above = below + np.histogram(ended, edges)[0] / _BIN_S
+        axes.stairs(above, edges, baseline=below, fill=True, alpha=0.5, label=label)
+        below = above
     axes.set_ylabel("films a second")
     axes.set_ylim(bottom=0)
     axes.legend(**_BESIDE)
