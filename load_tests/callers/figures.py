@@ -46,7 +46,10 @@ def table(groups: dict[str, dict[str, Any]]) -> list[str]:
     rows: list[tuple[str, ...]] = [head]
     for name, found in groups.items():
         numbers = [f"{found[key]:.0f}" if found[key] is not None else "-" for key in _COLUMNS]
-        share = [f"{100 * found[key]:.2f} %" for key in ("in_time", "refused")]
+        share = [
+            f"{100 * found[key]:.2f} %" if found[key] is not None else "-"
+            for key in ("in_time", "refused")
+        ]
         again = str(sum(found["retries"].values()))
         rows.append((name, str(found["films"]), *numbers, *share, again))
     widths = [max(len(row[place]) for row in rows) for place in range(len(head))]

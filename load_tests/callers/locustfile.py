@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
 from pathlib import Path
@@ -90,7 +91,11 @@ def _prepare(environment: Any, **_: Any) -> None:
 
 @events.test_start.add_listener
 def _begin(environment: Any, **_: Any) -> None:
-    environment.plan.started = time.monotonic()
+    plan: Plan = environment.plan
+    plan.started = time.monotonic()
+    # Locust's own ways end whichever film is in hand (SIGINT), or everything at once (SIGTERM).
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: plan.end())
 
 
 @events.test_stop.add_listener
@@ -113,6 +118,6 @@ class Levels(LoadTestShape):
         assert self.runner is not None
         plan: Plan = self.runner.environment.plan
         at_s = self.get_run_time()
-        if at_s >= plan.shape.seconds:
+        if plan.is_over or at_s >= plan.shape.seconds:
             return None
         return plan.users_at(at_s), _SPAWN_RATE

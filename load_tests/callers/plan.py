@@ -51,6 +51,7 @@ class Plan:
         self.shape, self.films, self.retry_s, self.seed = shape, films, retry_s, seed
         self._rate = rate
         self.started = time.monotonic()
+        self.is_over = False
         self._hosts, self._grpc, self._record = hosts, grpc, record
         self._in_flight = Group()
         whole = sum(KINDS[name].share for name in callers)
@@ -77,6 +78,10 @@ class Plan:
     def grpc_of(self, number: int) -> str:
         """The address that user asks over gRPC."""
         return self._grpc[number % len(self._grpc)]
+
+    def end(self) -> None:
+        """Begin with no more films; those that are in hand are settled."""
+        self.is_over = True
 
     def spawn(self, work: Callable[..., None], *arguments: Any) -> gevent.Greenlet:
         """Do work that the end of the load waits for."""

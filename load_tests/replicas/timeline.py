@@ -45,7 +45,7 @@ def draw(
     """Write the picture.
 
     Args:
-        versions: digest → version; the answers are shown by it, one on the other, where there are several.
+        versions: digest → version; where there are several, answers are shown by it, stacked.
         out: PNG file.
     """
     start = min(one.at for one in events)
